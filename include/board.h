@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the probe found out about the machine that we run on. Filled at boot from the device tree (core/fdt_read.c) or
+// ACPI; read-only afterwards. Nothing about a machine is compiled in.
+#pragma once
+
+#include "types.h"
+
+enum {
+    BOARD_MAX_CPUS = 64,
+    BOARD_MAX_REGIONS = 32,
+    BOARD_MAX_GICR = 8,
+    BOARD_CMDLINE_MAX = 512,
+};
+
+struct region {
+    u64 base; // host-physical
+    u64 size; // bytes
+};
+
+enum uart_kind { UART_NONE, UART_PL011, UART_16550, UART_CADENCE, UART_SBI };
+
+struct board_uart {
+    enum uart_kind kind;
+    u64 base; // MMIO base
+    u64 size;
+    u32 reg_shift; // 16550: registers lie 1 << reg_shift bytes apart
+    u32 reg_width; // 16550: bytes an access, 1 or 4
+    u32 clock_hz;  // 0: unknown, leave the divisor alone
+    u32 irq;       // host interrupt number (GIC INTID), 0: poll
+    bool irq_edge;
+};
+
+enum irqchip_kind { IRQCHIP_NONE, IRQCHIP_GICV2, IRQCHIP_GICV3, IRQCHIP_PLIC, IRQCHIP_APLIC, IRQCHIP_IMSIC };
+
+struct board_irqchip {
+    enum irqchip_kind kind;
+    struct region dist;                 // GICD
+    struct region redist[BOARD_MAX_GICR]; // GICR regions
+    u32 redist_count;
+    u64 redist_stride; // 0: the architecture's default
+    u32 maintenance_irq; // INTID of the GIC maintenance interrupt
+};
+
+struct board_timer {
+    u32 secure_irq, phys_irq, virt_irq, hyp_irq; // INTIDs, 0: absent
+    u32 frequency_hz;                            // 0: read it from the CPU
+};
+
+enum psci_conduit { PSCI_NONE, PSCI_SMC, PSCI_HVC };
+
+struct board_cpu {
+    u64 hwid; // MPIDR affinity or hartid
+};
+
+struct board {
+    char model[64];
+    struct region memory[BOARD_MAX_REGIONS]; // sorted by base, merged, reservations not yet cut out
+    u32 memory_count;
+    struct region reserved[BOARD_MAX_REGIONS]; // /reserved-memory, the memory reservation block, the device tree, the bundle
+    u32 reserved_count;
+    struct board_cpu cpus[BOARD_MAX_CPUS];
+    u32 cpu_count; // those usable; the boot CPU is found by its hwid
+    u32 cpus_ignored; // there, but past BOARD_MAX_CPUS
+    struct board_uart uart;
+    struct board_irqchip irqchip;
+    struct board_timer timer;
+    enum psci_conduit psci;
+    struct region fdt;    // the device tree itself
+    struct region bundle; // size 0: none was given
+    char cmdline[BOARD_CMDLINE_MAX];
+};
+
+// Reads a flattened device tree of at most max_size bytes. Task: boot. Malformed trees give -EINVAL and a line in `why`
+// (a printable sentence); what is missing but not fatal is left zero.
+[[nodiscard]] int fdt_read_board(const void *fdt, u64 max_size, struct board *board, char *why, size_t why_size);
