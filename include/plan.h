@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+// The plan: can the machine hold these VMs, and where does each go? Pure: facts in, placements or reasons out. The host
+// command asks the same questions of a machine that it knows only in part.
+#pragma once
+
+#include "board.h"
+#include "config.h"
+#include "diag.h"
+#include "types.h"
+
+enum { PLAN_EXTENTS_MAX = BOARD_MAX_REGIONS };
+
+enum plan_arch { PLAN_ARCH_ANY, PLAN_ARCH_AARCH64, PLAN_ARCH_RISCV64, PLAN_ARCH_X86_64 };
+
+// A file that a configuration names.
+struct plan_file {
+    const void *head; // its first bytes
+    size_t head_size; // how many of them are at hand: all, or at least 4 KiB of a longer file
+    u64 size;         // the whole
+};
+
+struct plan_machine {
+    enum plan_arch arch;       // PLAN_ARCH_ANY: not checked
+    u32 cpu_count;             // pCPUs 0…cpu_count - 1; 0: unknown, not checked
+    const struct region *free; // free memory, extents of whole 2 MiB blocks; NULL: unknown, not checked
+    u32 free_count;
+    u64 guest_ram_base; // guest-physical start of RAM
+    // Finds a file by its path: 0, -ENOENT, or another negative errno: there, but not a regular file.
+    // NULL: the images are not checked.
+    int (*find)(void *ctx, const char *path, struct plan_file *out);
+    void *ctx;
+    const char *where; // for messages: "not in the bundle", "not in /some/directory"; NULL: "the bundle"
+};
+
+struct plan_vm {
+    bool ok; // the rest holds only then
+    // Where the VM's memory can be: whole blocks, no two VMs share one. An allocator of blocks may choose others: the
+    // count is what was promised.
+    struct region memory[PLAN_EXTENTS_MAX];
+    u32 memory_count;      // 0 when free is unknown
+    u32 cpu[VM_CPUS_MAX];  // the pCPU that each vCPU starts on
+};
+
+// Fills out[i] for configs[i]. A config that is not valid is skipped (ok = false, nothing reported); one that does not
+// fit is reported and takes nothing, so the others are placed as if it were not there. Earlier configs are served first.
+// Returns how many are ok. Context: boot.
+u32 plan_vms(const struct plan_machine *machine, const struct vm_config *configs, u32 count, struct plan_vm *out,
+             struct diag_list *diags);
+
+// The least loaded pCPU among those in `affinity_mask`, the lowest number among equals; -ENODEV when none of them
+// exists. load[n] is any measure of what already runs on pCPU n. Context: any.
+[[nodiscard]] int plan_place_vcpu(const u32 *load, u32 cpu_count, u64 affinity_mask);
+
+// "64 GiB", "1.8 GiB", "512 MiB", "4 KiB": at most one decimal, rounded down. Needs 16 bytes. Returns buf.
+char *plan_format_size(u64 bytes, char *buf, size_t size);
