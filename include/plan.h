@@ -3,12 +3,9 @@
 // command asks the same questions of a machine that it knows only in part.
 #pragma once
 
-#include "board.h"
 #include "config.h"
 #include "diag.h"
 #include "types.h"
-
-enum { PLAN_EXTENTS_MAX = BOARD_MAX_REGIONS };
 
 enum plan_arch { PLAN_ARCH_ANY, PLAN_ARCH_AARCH64, PLAN_ARCH_RISCV64, PLAN_ARCH_X86_64 };
 
@@ -22,8 +19,8 @@ struct plan_file {
 struct plan_machine {
     enum plan_arch arch;       // PLAN_ARCH_ANY: not checked
     u32 cpu_count;             // pCPUs 0…cpu_count - 1; 0: unknown, not checked
-    const struct region *free; // free memory, extents of whole 2 MiB blocks; NULL: unknown, not checked
-    u32 free_count;
+    bool free_known;
+    u64 free_memory; // bytes in free 2 MiB blocks, with free_known
     u64 guest_ram_base; // guest-physical start of RAM
     // Finds a file by its path: 0, -ENOENT, or another negative errno: there, but not a regular file.
     // NULL: the images are not checked.
@@ -34,11 +31,7 @@ struct plan_machine {
 
 struct plan_vm {
     bool ok; // the rest holds only then
-    // Where the VM's memory can be: whole blocks, no two VMs share one. An allocator of blocks may choose others: the
-    // count is what was promised.
-    struct region memory[PLAN_EXTENTS_MAX];
-    u32 memory_count;      // 0 when free is unknown
-    u32 cpu[VM_CPUS_MAX];  // the pCPU that each vCPU starts on
+    u32 cpu[VM_CPUS_MAX]; // the pCPU that each vCPU starts on
 };
 
 // Fills out[i] for configs[i]. A config that is not valid is skipped (ok = false, nothing reported); one that does not
