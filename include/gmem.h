@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+// The only way for the core to reach a guest's memory. Every address and length comes from the guest or from a file, so
+// each is checked for overflow and against the VM's memory.
+#pragma once
+
+#include "types.h"
+
+struct vm;
+
+// Allocates cfg.memory bytes in 2 MiB blocks, maps them at the guest's RAM base. -ENOMEM leaves nothing behind. Context: task.
+[[nodiscard]] int gmem_create(struct vm *vm);
+// Unmaps and gives the memory back. The scrubbing is done by gmem_scrub before that. Context: task.
+void gmem_destroy(struct vm *vm);
+// Zeroes all of the guest's RAM in chunks, yielding between them. Context: task.
+void gmem_scrub(struct vm *vm);
+
+// -EFAULT if a byte of the range is not the guest's RAM; then nothing was copied. Context: any for ≤ 4 KiB, else task (they
+// yield every 256 KiB).
+[[nodiscard]] int gmem_read(struct vm *vm, gpa_t from, void *to, u64 size);
+[[nodiscard]] int gmem_write(struct vm *vm, gpa_t to, const void *from, u64 size);
+[[nodiscard]] int gmem_zero(struct vm *vm, gpa_t to, u64 size);
+// A pointer to `size` bytes that lie contiguously in host memory, or NULL. Context: any.
+[[nodiscard]] void *gmem_ptr(struct vm *vm, gpa_t at, u64 size);

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+// The portable page-table walker: the hypervisor's own mapping and every guest's stage 2. What an entry looks like is the
+// architecture's (arch_pte_*), how a tree is walked and grown is here.
+#pragma once
+
+#include "types.h"
+
+enum pt_stage { PT_HOST, PT_GUEST }; // own mapping (VA = PA); stage 2
+enum pt_attr { PT_READ = 1, PT_WRITE = 2, PT_EXEC = 4, PT_DEVICE = 8 };
+enum pte_kind { PTE_INVALID, PTE_TABLE, PTE_LEAF };
+
+struct pgtable {
+    enum pt_stage stage;
+    pa_t root;
+    u32 root_order; // 2^order concatenated root pages
+    u32 tables;     // pages below the root
+};
+
+struct pt_mapping {
+    pa_t pa;   // of the address looked up
+    u64 left;  // bytes from there to the end of the leaf
+    u32 attr;
+};
+
+[[nodiscard]] int pgtable_init(struct pgtable *pt, enum pt_stage stage);
+void pgtable_fini(struct pgtable *pt); // frees the tables, not what they map
+// Maps with the largest leaves that fit (4 KiB, 2 MiB, 1 GiB). Everything page-aligned. -EEXIST if something is mapped there,
+// -ENOMEM (what was mapped so far stays), -ERANGE past the input or output range. Context: task or boot; caller flushes.
+[[nodiscard]] int pgtable_map(struct pgtable *pt, u64 va, pa_t to, u64 size, u32 attr);
+// Unmaps; splits leaves where needed (-ENOMEM). Caller flushes.
+[[nodiscard]] int pgtable_unmap(struct pgtable *pt, u64 va, u64 size);
+// Changes permissions of what is mapped; splits leaves where needed.
+[[nodiscard]] int pgtable_protect(struct pgtable *pt, u64 va, u64 size, u32 attr);
+// -ENOENT if nothing is mapped at va. Context: any.
+[[nodiscard]] int pgtable_lookup(const struct pgtable *pt, u64 va, struct pt_mapping *out);

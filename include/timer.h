@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+// One-shot timers. Each CPU has a list sorted by deadline, served by the architecture's one-shot hardware timer.
+#pragma once
+
+#include "list.h"
+#include "lock.h"
+#include "types.h"
+
+struct cpu;
+
+struct timer {
+    struct list node; // in cpu's list while armed
+    struct cpu *_Atomic cpu; // on which it is armed, or was last; changes under that CPU's timer lock
+    u64 deadline_ns;
+    void (*fn)(struct timer *t); // called on that CPU, no lock held, host-interrupt context: must not block
+    bool armed;
+};
+
+#define TIMER_NEVER (~0ull)
+
+void timer_init(struct timer *t, void (*fn)(struct timer *t));
+// Arms (or re-arms) on the calling CPU. A deadline in the past fires at the next interrupt poll. Context: any.
+void timer_arm(struct timer *t, u64 deadline_ns);
+// After return fn is not pending; it may still be running on another CPU. Context: any.
+void timer_cancel(struct timer *t);
+// Runs what is due on this CPU and programs the hardware for the next one. Called by the arch's interrupt poll.
+void timer_expire(void);
+void timer_init_cpu(struct cpu *cpu);
