@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+# make help lists what there is. Files are found by wildcard: a new one needs no line here.
+
+ARCH ?= aarch64
+BUILD ?= build
+V ?= 0
+CACHE := $(or $(BULKHEAD_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/bulkhead)
+
+# What make run boots, and on what.
+VMS ?= vms/linux-a.toml vms/linux-b.toml
+SMP ?= 4
+MEM ?= 2G
+CPU ?= cortex-a57
+APPEND ?=
+QEMU_ARGS ?=
+
+LLVM := 19
+CC := clang-$(LLVM)
+LD := ld.lld-$(LLVM)
+AR := llvm-ar-$(LLVM)
+OBJCOPY := llvm-objcopy-$(LLVM)
+
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+.SUFFIXES:
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := all
+Q := $(if $(filter 1,$(V)),,@)
+say = $(if $(filter 1,$(V)),,@printf '  %-7s %s\n' '$(1)' '$(2)';)
+
+include scripts/flags.mk
+include scripts/image.mk
+include scripts/host.mk
+include scripts/setup.mk
+include scripts/test.mk
+
+.PHONY: all help clean distclean
+all: image host
+
+help:
+	$(Q)sed 's/^# .*//;/^$$/d' scripts/help.txt
+
+clean:
+	$(call say,CLEAN,$(BUILD))rm -rf $(BUILD)
+
+# The downloads as well: the next build needs the network again.
+distclean: clean
+	$(call say,CLEAN,$(CACHE))rm -rf $(CACHE)
+
+-include $(shell [ -d $(BUILD) ] && find $(BUILD) -name '*.d')

@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: Apache-2.0
+# The flags of every compilation.
+
+WARN := -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wvla -Wundef -Wmissing-prototypes -Werror -Wno-gnu
+BASE := -std=c23 -g -MMD -MP -I$(BUILD) -isystem $(BUILD)/third_party/libfdt
+REPRODUCIBLE := -ffile-prefix-map=$(CURDIR)/=
+
+# The image runs at any address, without FP/SIMD registers, and for a while with the MMU off, where an unaligned access
+# faults. Every global is our own, so no access needs to go through a GOT.
+FREESTANDING := -ffreestanding -nostdlibinc -isystem lib/include -O2 -fpie -fvisibility=hidden \
+    -fdirect-access-external-data -ffunction-sections -fdata-sections -fno-common -fno-stack-protector \
+    -fno-omit-frame-pointer -fno-asynchronous-unwind-tables -fno-strict-aliasing
+ARCH_FLAGS_aarch64 := --target=aarch64-none-elf -mgeneral-regs-only -mstrict-align -mno-outline-atomics -mcmodel=small
+ARCH_FLAGS := $(ARCH_FLAGS_$(ARCH))
+IMAGE_CFLAGS := $(BASE) $(REPRODUCIBLE) $(ARCH_FLAGS) $(FREESTANDING) -Iinclude -Iarch/$(ARCH)
+# A position-independent image relocates itself: link.ld keeps .rela.dyn, start.S applies it.
+IMAGE_LDFLAGS := -pie --no-dynamic-linker -z max-page-size=4096 -z notext -z norelro --gc-sections --build-id=none \
+    --fatal-warnings
+
+HOST_BASE := $(BASE) -D_POSIX_C_SOURCE=200809L -Iinclude -Iarch/host -fno-omit-frame-pointer -fno-common -fno-strict-aliasing
+HOST_CFLAGS_plain := $(HOST_BASE) $(REPRODUCIBLE) -O2
+HOST_CFLAGS_san := $(HOST_BASE) -O1 -fsanitize=address,undefined -fno-sanitize-recover=all
+HOST_LDFLAGS_plain :=
+HOST_LDFLAGS_san := -fsanitize=address,undefined
+
+# Others' code is compiled as it comes.
+THIRD_PARTY := -w
+LIBFDT_SRC := fdt fdt_addresses fdt_check fdt_empty_tree fdt_overlay fdt_ro fdt_rw fdt_strerror fdt_sw fdt_wip
+
+# Stamps: the Debian packages are installed, libfdt is unpacked.
+TOOLCHAIN := $(BUILD)/.packages
+LIBFDT := $(BUILD)/third_party/libfdt/.unpacked
