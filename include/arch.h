@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The seam: everything that the core asks of an architecture. arch/<name>/ implements all of it; a missing function is a
-// link error. arch_types.h (the architecture's, included here) adds the types that are embedded in core structures and the
-// inline functions that must not cost a call:
+// The seam: everything that the core asks of an architecture. arch/<name>/ implements all of it; a missing function is
+// a link error. arch_types.h (the architecture's, included here) adds the types that are embedded in core structures
+// and the inline functions that must not cost a call:
 //
 //   struct arch_cpu, arch_ctx, arch_vcpu, arch_vm
 //   struct cpu *arch_cpu_self(void)          the calling CPU
@@ -11,8 +11,8 @@
 //   u32 ARCH_NR (enum)                       see below
 //
 // Contexts: boot = single flow before tasks run; task = a task's stack, may block; any = also host-interrupt path and
-// with locks held. Interrupts are always masked in the hypervisor: they are taken in arch_irq_poll, in arch_cpu_idle, and by
-// taking a guest out.
+// with locks held. Interrupts are always masked in the hypervisor: they are taken in arch_irq_poll, in arch_cpu_idle,
+// and by taking a guest out.
 #pragma once
 
 #include "arch_types.h"
@@ -52,7 +52,8 @@ void arch_timer_arm(u64 deadline_ns);
 [[noreturn]] void arch_halt(void);
 
 // ── Page tables ─────────────────────────────────────────────────────────────────────────────────────────────────────
-// How many levels, and how the root is indexed: bits of input address, page order of the root. Level 0 is the leaf level (4 KiB).
+// How many levels, and how the root is indexed: bits of input address, page order of the root. Level 0 is the leaf
+// level (4 KiB).
 struct arch_pt_format {
     u32 levels;     // 3 or 4
     u32 input_bits; // size of the input range
@@ -81,20 +82,23 @@ void arch_vm_flush(struct vm *vm, gpa_t start, u64 size);
 // Caches agree with what the hypervisor wrote (images), for a guest with caches off. Task.
 void arch_vm_sync_code(void *start, u64 size);
 [[nodiscard]] int arch_vcpu_init(struct vcpu *v);
-// Architectural reset state, the guest starts at `entry` with `arg` in the first argument register. The vCPU is not loaded. Task.
+// Architectural reset state, the guest starts at `entry` with `arg` in the first argument register. The vCPU is not
+// loaded. Task.
 void arch_vcpu_reset(struct vcpu *v, u64 entry, u64 arg);
-// Registers that live in the hardware while the vCPU is current on this CPU. save is called on the CPU that loaded. Any.
+// Registers that live in the hardware while the vCPU is current on this CPU. save is called on the CPU that loaded.
+// Any.
 void arch_vcpu_load(struct vcpu *v);
 void arch_vcpu_save(struct vcpu *v);
-// Enters the guest; returns with *exit filled in. Takes host interrupts by itself before it returns VEXIT_NONE. Task, loaded.
+// Enters the guest; returns with *exit filled in. Takes host interrupts by itself before it returns VEXIT_NONE. Task,
+// loaded.
 void arch_vcpu_run(struct vcpu *v, struct vexit *exit);
 // Writes the core's answer into the guest's registers and steps over the instruction. Task, loaded.
 void arch_vcpu_finish(struct vcpu *v, const struct vexit *exit);
-// Reflects the exit into the guest as the architecture's own fault (external abort, undefined instruction, …). -EFAULT if
-// the guest cannot take it. Task, loaded.
+// Reflects the exit into the guest as the architecture's own fault (external abort, undefined instruction, …). -EFAULT
+// if the guest cannot take it. Task, loaded.
 [[nodiscard]] int arch_vcpu_fault(struct vcpu *v, const struct vexit *exit);
-// True if an interrupt that the vCPU's own state cannot show through the irqchip is due (a timer of its own that has fired).
-// Called before a halt blocks. Task, loaded.
+// True if an interrupt that the vCPU's own state cannot show through the irqchip is due (a timer of its own that has
+// fired). Called before a halt blocks. Task, loaded.
 void arch_vcpu_halt_prepare(struct vcpu *v);
 // A VM-visible register by name for reports; prints up to `size` bytes of a multi-line register dump. Not running. Any.
 size_t arch_vcpu_describe(const struct vcpu *v, char *buf, size_t size);
@@ -102,8 +106,8 @@ size_t arch_vcpu_describe(const struct vcpu *v, char *buf, size_t size);
 // ── Virtual interrupts: what the hardware-assisted interface knows ───────────────────────────────────────────────────
 // Brings the irqchip's image of this vCPU's interface (list registers, …) up to date. No-op unless loaded here. Any.
 void arch_irq_sync(struct vcpu *v);
-// The present level of a private line that the architecture drives (timers); `ppi` is the irqchip's number. Releases the
-// physical interrupt if the line is low. Loaded. Any.
+// The present level of a private line that the architecture drives (timers); `ppi` is the irqchip's number. Releases
+// the physical interrupt if the line is low. Loaded. Any.
 bool arch_irq_level(struct vcpu *v, u32 ppi);
 
 // ── Platform ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -111,10 +115,10 @@ bool arch_irq_level(struct vcpu *v, u32 ppi);
 void arch_probe(struct board *board);
 // A character out before anything is set up. Boot.
 void arch_early_putc(char c);
-// The guest's machine: RAM base, and the nodes for CPUs, interrupt controller, timer and firmware (libfdt sequential write,
-// called inside the root node). Task.
+// The guest's machine: RAM base, and the nodes for CPUs, interrupt controller, timer and firmware (libfdt sequential
+// write, called inside the root node). Task.
 u64 arch_guest_ram_base(void);
-[[nodiscard]] int arch_guest_devices(struct vm *vm);     // creates the irqchip and the fixed devices
+[[nodiscard]] int arch_guest_devices(struct vm *vm); // creates the irqchip and the fixed devices
 void arch_guest_devices_fini(struct vm *vm);
 [[nodiscard]] int arch_guest_fdt(const struct vm *vm, void *fdt);
 // The image kinds that this architecture's guests boot, for messages and checks.

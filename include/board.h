@@ -34,10 +34,10 @@ enum irqchip_kind { IRQCHIP_NONE, IRQCHIP_GICV2, IRQCHIP_GICV3, IRQCHIP_PLIC, IR
 
 struct board_irqchip {
     enum irqchip_kind kind;
-    struct region dist;                 // GICD
+    struct region dist;                   // GICD
     struct region redist[BOARD_MAX_GICR]; // GICR regions
     u32 redist_count;
-    u64 redist_stride; // 0: the architecture's default
+    u64 redist_stride;   // 0: the architecture's default
     u32 maintenance_irq; // INTID of the GIC maintenance interrupt
 };
 
@@ -56,10 +56,10 @@ struct board {
     char model[64];
     struct region memory[BOARD_MAX_REGIONS]; // sorted by base, merged, reservations not yet cut out
     u32 memory_count;
-    struct region reserved[BOARD_MAX_REGIONS]; // /reserved-memory, the memory reservation block, the device tree, the bundle
+    struct region reserved[BOARD_MAX_REGIONS]; // by the device tree or the firmware, the tree itself, the bundle
     u32 reserved_count;
     struct board_cpu cpus[BOARD_MAX_CPUS];
-    u32 cpu_count; // those usable; the boot CPU is found by its hwid
+    u32 cpu_count;    // those usable; the boot CPU is found by its hwid
     u32 cpus_ignored; // there, but past BOARD_MAX_CPUS
     struct board_uart uart;
     struct board_irqchip irqchip;

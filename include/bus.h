@@ -16,8 +16,8 @@ struct bus_access {
     bool write;
 };
 
-// Serves one access. Returns 0, or -EFAULT if the device answers with a bus error. Context: any vCPU of the VM, at the same time
-// as others: the device takes its own lock (LOCK_DEVICE or LOCK_IRQCHIP).
+// Serves one access. Returns 0, or -EFAULT if the device answers with a bus error. Context: any vCPU of the VM, at the
+// same time as others: the device takes its own lock (LOCK_DEVICE or LOCK_IRQCHIP).
 typedef int (*vdev_access_fn)(struct vdev *dev, struct bus_access *a);
 
 struct vdev {
@@ -40,5 +40,6 @@ void bus_init(struct bus *bus);
 // -EEXIST: overlaps a device; -ENOSPC. Context: VM creation.
 [[nodiscard]] int bus_add(struct bus *bus, struct vdev *dev);
 void bus_reset(struct bus *bus);
-// Finds the device and calls it. -ENODEV: nothing there; -EINVAL: misaligned or across a device's end. Context: any vCPU.
+// Finds the device and calls it. -ENODEV: nothing there; -EINVAL: misaligned or across a device's end. Context: any
+// vCPU.
 [[nodiscard]] int bus_access(struct bus *bus, gpa_t at, struct bus_access *a);

@@ -30,12 +30,12 @@ struct config_pos {
 };
 
 struct vm_config {
-    bool valid;                      // no error so far; what follows is complete only then
-    char file[CONFIG_PATH_MAX + 1];  // as given to config_parse
-    char name[VM_NAME_MAX + 1];      // [a-z0-9][a-z0-9-]{0,30}
-    u32 cpus;                        // 1…VM_CPUS_MAX
-    u64 memory;                      // bytes, a multiple of BLOCK_SIZE, not 0
-    char memory_text[24];            // as written, for messages
+    bool valid;                     // no error so far; what follows is complete only then
+    char file[CONFIG_PATH_MAX + 1]; // as given to config_parse
+    char name[VM_NAME_MAX + 1];     // [a-z0-9][a-z0-9-]{0,30}
+    u32 cpus;                       // 1…VM_CPUS_MAX
+    u64 memory;                     // bytes, a multiple of BLOCK_SIZE, not 0
+    char memory_text[24];           // as written, for messages
     bool autostart;
     enum vm_action on_shutdown, on_reset, on_crash;
     struct {
@@ -48,9 +48,9 @@ struct vm_config {
         u64 load, entry;          // guest-physical, BOOT_RAW only; entry is load when not given
     } boot;
     struct {
-        bool has_affinity;          // false: any pCPU, and every mask is all ones
-        u64 affinity[VM_CPUS_MAX];  // bit n: the vCPU may run on pCPU n
-        u32 priority;               // 0…CONFIG_PRIORITY_MAX, higher first
+        bool has_affinity;         // false: any pCPU, and every mask is all ones
+        u64 affinity[VM_CPUS_MAX]; // bit n: the vCPU may run on pCPU n
+        u32 priority;              // 0…CONFIG_PRIORITY_MAX, higher first
     } sched;
     struct {
         struct config_pos name, cpus, memory, kernel, initrd, dtb, cmdline, load, entry, priority;
@@ -68,5 +68,5 @@ struct vm_config {
 // that names both places and becomes invalid. Returns how many became invalid.
 u32 config_check_names(struct vm_config *configs, u32 count, struct diag_list *diags);
 
-const char *vm_action_name(enum vm_action action);         // "stop", "restart"
+const char *vm_action_name(enum vm_action action);           // "stop", "restart"
 const char *boot_protocol_name(enum boot_protocol protocol); // "auto", "linux", …

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// One physical UART, many consoles: the hypervisor's log and shell, and one console a VM with a ring of its recent output.
+// One physical UART, many consoles: the hypervisor's log and shell, and one console a VM with a ring of its recent
+// output.
 //
-// Writers only append to a ring and wake the console task; the task alone writes to the UART, so an exit never waits for a slow
-// line. Input goes the other way: the UART's interrupt fills a ring, the console task hands each byte to the shell or to the VM
-// that is attached.
+// Writers only append to a ring and wake the console task; the task alone writes to the UART, so an exit never waits
+// for a slow line. Input goes the other way: the UART's interrupt fills a ring, the console task hands each byte to the
+// shell or to the VM that is attached.
 #pragma once
 
 #include "board.h"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Diagnostics: what is wrong with a configuration, and where. Every error is reported, not only the first; where they go
-// (the log, stderr, a list in a test) is the business of the one who made the diag_list.
+// Diagnostics: what is wrong with a configuration, and where. Every error is reported, not only the first; where they
+// go (the log, stderr, a list in a test) is the business of the one who made the diag_list.
 #pragma once
 
 #include "types.h"

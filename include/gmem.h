@@ -7,15 +7,16 @@
 
 struct vm;
 
-// Allocates cfg.memory bytes in 2 MiB blocks, maps them at the guest's RAM base. -ENOMEM leaves nothing behind. Context: task.
+// Allocates cfg.memory bytes in 2 MiB blocks, maps them at the guest's RAM base. -ENOMEM leaves nothing behind.
+// Context: task.
 [[nodiscard]] int gmem_create(struct vm *vm);
 // Unmaps and gives the memory back. The scrubbing is done by gmem_scrub before that. Context: task.
 void gmem_destroy(struct vm *vm);
 // Zeroes all of the guest's RAM in chunks, yielding between them. Context: task.
 void gmem_scrub(struct vm *vm);
 
-// -EFAULT if a byte of the range is not the guest's RAM; then nothing was copied. Context: any for ≤ 4 KiB, else task (they
-// yield every 256 KiB).
+// -EFAULT if a byte of the range is not the guest's RAM; then nothing was copied. Context: any for ≤ 4 KiB, else task
+// (they yield every 256 KiB).
 [[nodiscard]] int gmem_read(struct vm *vm, gpa_t from, void *to, u64 size);
 [[nodiscard]] int gmem_write(struct vm *vm, gpa_t to, const void *from, u64 size);
 [[nodiscard]] int gmem_zero(struct vm *vm, gpa_t to, u64 size);

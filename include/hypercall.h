@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The hypercalls of our own: one table, in the vendor range of each architecture's calling convention. The arch layer strips its
-// convention's prefix and hands over the function number and arguments.
+// The hypercalls of our own: one table, in the vendor range of each architecture's calling convention. The arch layer
+// strips its convention's prefix and hands over the function number and arguments.
 #pragma once
 
 #include "types.h"

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // The contract between the VMM, the devices and a VM's interrupt controller.
 //
-// Raising: irqchip_set() and irqchip_set_ppi() change a line; the controller marks the vCPU that should take it (irq_work)
-// and calls vcpu_kick(). Injecting happens in one place: ops->flush, called by the vCPU's own task on the way into the guest.
+// Raising: irqchip_set() and irqchip_set_ppi() change a line; the controller marks the vCPU that should take it
+// (irq_work) and calls vcpu_kick(). Injecting happens in one place: ops->flush, called by the vCPU's own task on the
+// way into the guest.
 #pragma once
 
 #include "types.h"
@@ -22,7 +23,8 @@ struct irqchip_ops {
     void (*set_ppi)(struct vcpu *v, u32 irq, bool level);
     // VEXIT_SEND_IPI: exit->value is the architecture's request register. Task, sender loaded.
     void (*ipi)(struct vcpu *v, const struct vexit *exit);
-    // Moves what is deliverable into the interface's image (list registers). Called with irqs masked by v's own task, loaded.
+    // Moves what is deliverable into the interface's image (list registers). Called with irqs masked by v's own task,
+    // loaded.
     void (*flush)(struct vcpu *v);
     // Would v, were it halted, wake for an interrupt now? (Ignores the guest's CPU interrupt mask, as WFI does.) Any.
     bool (*ready)(struct vcpu *v);

@@ -7,16 +7,17 @@
 struct board;
 
 struct page_stats {
-    u64 total; // bytes handed to the allocator
-    u64 free;  // bytes free, in whole blocks or pages
+    u64 total;       // bytes handed to the allocator
+    u64 free;        // bytes free, in whole blocks or pages
     u64 free_blocks; // whole 2 MiB blocks free
-    u64 largest; // bytes of the largest run of free blocks
-    u64 pages_used; // 4 KiB pages in use
+    u64 largest;     // bytes of the largest run of free blocks
+    u64 pages_used;  // 4 KiB pages in use
 };
 
 // Gives all RAM of the board less its reservations and the hypervisor's own image to the allocator. Context: boot.
 void page_init(const struct board *board, pa_t image_start, pa_t image_end);
-// 2^order contiguous, naturally aligned, zeroed 4 KiB pages (order ≤ 8); NULL if there is none. Context: any, LOCK_PAGE.
+// 2^order contiguous, naturally aligned, zeroed 4 KiB pages (order ≤ 8); NULL if there is none. Context: any,
+// LOCK_PAGE.
 [[nodiscard]] void *page_alloc(u32 order);
 void page_free(void *p, u32 order);
 // A run of up to max_blocks contiguous 2 MiB blocks, as many as one free run has, preferring 1 GiB alignment when at

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The portable page-table walker: the hypervisor's own mapping and every guest's stage 2. What an entry looks like is the
-// architecture's (arch_pte_*), how a tree is walked and grown is here.
+// The portable page-table walker: the hypervisor's own mapping and every guest's stage 2. What an entry looks like is
+// the architecture's (arch_pte_*), how a tree is walked and grown is here.
 #pragma once
 
 #include "types.h"
@@ -17,15 +17,16 @@ struct pgtable {
 };
 
 struct pt_mapping {
-    pa_t pa;   // of the address looked up
-    u64 left;  // bytes from there to the end of the leaf
+    pa_t pa;  // of the address looked up
+    u64 left; // bytes from there to the end of the leaf
     u32 attr;
 };
 
 [[nodiscard]] int pgtable_init(struct pgtable *pt, enum pt_stage stage);
 void pgtable_fini(struct pgtable *pt); // frees the tables, not what they map
-// Maps with the largest leaves that fit (4 KiB, 2 MiB, 1 GiB). Everything page-aligned. -EEXIST if something is mapped there,
-// -ENOMEM (what was mapped so far stays), -ERANGE past the input or output range. Context: task or boot; caller flushes.
+// Maps with the largest leaves that fit (4 KiB, 2 MiB, 1 GiB). Everything page-aligned. -EEXIST if something is mapped
+// there, -ENOMEM (what was mapped so far stays), -ERANGE past the input or output range. Context: task or boot; caller
+// flushes.
 [[nodiscard]] int pgtable_map(struct pgtable *pt, u64 va, pa_t to, u64 size, u32 attr);
 // Unmaps; splits leaves where needed (-ENOMEM). Caller flushes.
 [[nodiscard]] int pgtable_unmap(struct pgtable *pt, u64 va, u64 size);

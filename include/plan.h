@@ -17,10 +17,10 @@ struct plan_file {
 };
 
 struct plan_machine {
-    enum plan_arch arch;       // PLAN_ARCH_ANY: not checked
-    u32 cpu_count;             // pCPUs 0…cpu_count - 1; 0: unknown, not checked
+    enum plan_arch arch; // PLAN_ARCH_ANY: not checked
+    u32 cpu_count;       // pCPUs 0…cpu_count - 1; 0: unknown, not checked
     bool free_known;
-    u64 free_memory; // bytes in free 2 MiB blocks, with free_known
+    u64 free_memory;    // bytes in free 2 MiB blocks, with free_known
     u64 guest_ram_base; // guest-physical start of RAM
     // Finds a file by its path: 0, -ENOENT, or another negative errno: there, but not a regular file.
     // NULL: the images are not checked.
@@ -30,13 +30,13 @@ struct plan_machine {
 };
 
 struct plan_vm {
-    bool ok; // the rest holds only then
+    bool ok;              // the rest holds only then
     u32 cpu[VM_CPUS_MAX]; // the pCPU that each vCPU starts on
 };
 
 // Fills out[i] for configs[i]. A config that is not valid is skipped (ok = false, nothing reported); one that does not
-// fit is reported and takes nothing, so the others are placed as if it were not there. Earlier configs are served first.
-// Returns how many are ok. Context: boot.
+// fit is reported and takes nothing, so the others are placed as if it were not there. Earlier configs are served
+// first. Returns how many are ok. Context: boot.
 u32 plan_vms(const struct plan_machine *machine, const struct vm_config *configs, u32 count, struct plan_vm *out,
              struct diag_list *diags);
 

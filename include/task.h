@@ -30,8 +30,8 @@ struct vcpu;
 
 struct task {
     struct arch_ctx ctx;
-    struct cpu *cpu;         // home; changes only in task_set_home
-    enum task_state state;   // guarded by cpu->rq_lock
+    struct cpu *cpu;       // home; changes only in task_set_home
+    enum task_state state; // guarded by cpu->rq_lock
     u32 priority;
     _Atomic bool on_cpu;     // true from being picked until its registers are saved (release in sched_finish)
     struct list run_node;    // in cpu->ready[priority] while TASK_READY
@@ -39,10 +39,10 @@ struct task {
     u64 affinity;            // bit n: may live on CPU n
     _Atomic u64 cpu_time_ns; // total, up to the last switch
     u64 switched_in_ns;
-    void *stack;             // lowest address; a guard page lies below
+    void *stack; // lowest address; a guard page lies below
     void (*fn)(void *arg);
     void *arg;
-    struct vcpu *vcpu;       // NULL: not a vCPU's task
+    struct vcpu *vcpu; // NULL: not a vCPU's task
     char name[TASK_NAME_MAX];
 };
 
@@ -51,8 +51,8 @@ struct task {
                             struct cpu *home);
 // Frees the stack of a task that is dead or was never started. Context: task.
 void task_fini(struct task *t);
-// Makes a blocked task ready (no-op if it is not blocked). Kicks its CPU if that runs something of a lower or equal priority.
-// Context: any.
+// Makes a blocked task ready (no-op if it is not blocked). Kicks its CPU if that runs something of a lower or equal
+// priority. Context: any.
 void task_wake(struct task *t);
 // Moves a parked task. Waits (bounded: a few hundred instructions) until its registers are saved. Context: task.
 void task_set_home(struct task *t, struct cpu *home);
@@ -61,7 +61,8 @@ void task_set_home(struct task *t, struct cpu *home);
 
 // Gives way to ready tasks of the same or higher priority; takes pending host interrupts first. Context: task.
 void sched_yield(void);
-// Runs if the interrupt path or a wake-up asked for it: clears cpu->need_resched and switches if a better task is ready.
+// Runs if the interrupt path or a wake-up asked for it: clears cpu->need_resched and switches if a better task is
+// ready.
 void sched_resched(void);
 // Blocks the caller: the caller has set its state through sched_prepare_block. Used by wait queues only.
 void sched_block(void);

@@ -9,7 +9,7 @@
 struct cpu;
 
 struct timer {
-    struct list node; // in cpu's list while armed
+    struct list node;        // in cpu's list while armed
     struct cpu *_Atomic cpu; // on which it is armed, or was last; changes under that CPU's timer lock
     u64 deadline_ns;
     void (*fn)(struct timer *t); // called on that CPU, no lock held, host-interrupt context: must not block

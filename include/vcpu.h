@@ -16,7 +16,7 @@ struct vm;
 // The guest-visible power state (PSCI AFFINITY_INFO, SBI HSM).
 enum vcpu_power { VCPU_OFF, VCPU_ON_PENDING, VCPU_ON, VCPU_POWER_STATES };
 
-enum { // v->requests, looked at before every entry
+enum {                 // v->requests, looked at before every entry
     VCPU_REQ_STOP = 1, // the VM stops or resets: leave the loop
 };
 
@@ -32,10 +32,10 @@ struct vcpu {
     struct vm *vm;
     u32 id;
     _Atomic u32 requests;
-    _Atomic u32 irq_work; // set by the irqchip: flush before the next entry
-    _Atomic bool halted;  // blocked in a halt
+    _Atomic u32 irq_work;          // set by the irqchip: flush before the next entry
+    _Atomic bool halted;           // blocked in a halt
     _Atomic enum vcpu_power power; // changes under vm->lock (see vcpu_power_move)
-    void *irqchip; // the controller's own part
+    void *irqchip;                 // the controller's own part
     struct task task;
     struct waitq wq; // halt, and parking while off
     u64 entry, arg;  // for the next start; written before power becomes ON_PENDING
@@ -44,8 +44,8 @@ struct vcpu {
 
 [[nodiscard]] int vcpu_init(struct vcpu *v, struct vm *vm, u32 id);
 void vcpu_fini(struct vcpu *v);
-// Makes v look at its interrupts and requests soon, wherever it is: in a guest on another CPU, halted, or about to enter.
-// The caller has set irq_work or requests before. Any.
+// Makes v look at its interrupts and requests soon, wherever it is: in a guest on another CPU, halted, or about to
+// enter. The caller has set irq_work or requests before. Any.
 void vcpu_kick(struct vcpu *v);
 // CPU_ON: 0, -EINVAL (no such vCPU), -EALREADY (on), -EBUSY (being switched on), -EPERM (the VM is stopping). Any task.
 [[nodiscard]] int vcpu_start(struct vm *vm, u32 target, u64 entry, u64 arg);

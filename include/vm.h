@@ -18,16 +18,22 @@ struct console;
 enum { VM_MAX = 32, VM_MAX_VCPUS = 16, VM_MAX_EXTENTS = 64, VM_REASON_MAX = 160 };
 
 enum vm_state {
-    VM_LOADED,    // created; images are (re)loaded when it starts
+    VM_LOADED, // created; images are (re)loaded when it starts
     VM_RUNNING,
     VM_SUSPENDED, // reserved for suspend/resume
     VM_STOPPING,  // its vCPUs are leaving
     VM_STOPPED,
-    VM_FAILED,    // could not be created or started, or crashed; see reason
+    VM_FAILED, // could not be created or started, or crashed; see reason
     VM_STATES
 };
 
-enum vm_stop { VM_STOP_SHUTDOWN, VM_STOP_RESET, VM_STOP_CRASH, VM_STOP_OPERATOR, VM_STOP_RESTART }; // why it is stopping
+enum vm_stop {
+    VM_STOP_SHUTDOWN,
+    VM_STOP_RESET,
+    VM_STOP_CRASH,
+    VM_STOP_OPERATOR,
+    VM_STOP_RESTART
+}; // why it is stopping
 
 struct extent { // a contiguous piece of guest RAM
     gpa_t gpa;
@@ -42,7 +48,7 @@ struct vm {
     struct spinlock lock; // state, vcpus_in, stop cause, power of its vCPUs
     enum vm_state state;
     enum vm_stop stop;
-    u32 vcpus_in; // vCPUs inside their loop
+    u32 vcpus_in;               // vCPUs inside their loop
     char reason[VM_REASON_MAX]; // why it failed or stopped, for `vm show`
     struct pgtable s2;
     gpa_t ram;
@@ -55,7 +61,7 @@ struct vm {
     struct console *console;
     u32 vcpu_count;
     struct vcpu *vcpus[VM_MAX_VCPUS];
-    u32 starts;        // how often it was started
+    u32 starts; // how often it was started
     u64 started_ns, stopped_ns;
     u64 created_bytes; // host memory that it holds
 };
@@ -64,8 +70,8 @@ const char *vm_state_name(enum vm_state s);
 // True if the table of the life cycle has this move.
 bool vm_state_may(enum vm_state from, enum vm_state to);
 
-// Creates memory, stage 2, devices, console and vCPU tasks, and copies the configuration. Leaves nothing behind on an error;
-// `why` says it. Context: task.
+// Creates memory, stage 2, devices, console and vCPU tasks, and copies the configuration. Leaves nothing behind on an
+// error; `why` says it. Context: task.
 [[nodiscard]] int vm_create(const struct vm_config *cfg, u32 id, struct vm **out, char *why, size_t why_size);
 void vm_destroy(struct vm *vm);
 // Loads images into zeroed memory, resets devices and vCPUs, makes the primary vCPU ready to be woken (vm_run). Task.

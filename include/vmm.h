@@ -11,14 +11,14 @@ void vmm_init(const struct board *board);
 void vmm_start(void);
 
 u32 vmm_count(void);
-struct vm *vmm_vm(u32 index);             // 0 … count-1, in id order
+struct vm *vmm_vm(u32 index);                // 0 … count-1, in id order
 struct vm *vmm_find(const char *name_or_id); // NULL
 u32 vmm_running(void);
 // Wakes vmm_start after a VM has stopped. Called by the last vCPU out. Any task.
 void vmm_vm_stopped(struct vm *vm);
 
-// Operator commands. 0 or negative errno with a sentence in `why`. They wait until the move is complete (stop: 10 s, then
-// the sentence says so). Task (the shell's).
+// Operator commands. 0 or negative errno with a sentence in `why`. They wait until the move is complete (stop: 10 s,
+// then the sentence says so). Task (the shell's).
 [[nodiscard]] int vmm_vm_start(struct vm *vm, char *why, size_t why_size);
 [[nodiscard]] int vmm_vm_stop(struct vm *vm, bool force, char *why, size_t why_size);
 [[nodiscard]] int vmm_vm_restart(struct vm *vm, char *why, size_t why_size);

@@ -14,8 +14,8 @@ struct waitq {
 
 void waitq_init(struct waitq *wq);
 
-// Sleeps until `cond` holds. `cond` is evaluated with wq->lock held (so it may not take a lock of a lower rank); spurious
-// wake-ups are absorbed. Context: task.
+// Sleeps until `cond` holds. `cond` is evaluated with wq->lock held (so it may not take a lock of a lower rank);
+// spurious wake-ups are absorbed. Context: task.
 #define waitq_wait(wq, cond)                                                                                           \
     do {                                                                                                               \
         spin_lock(&(wq)->lock);                                                                                        \
