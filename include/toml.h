@@ -16,8 +16,8 @@ enum toml_type {
     TOML_STRING,
     TOML_INTEGER,
     TOML_BOOL,
-    TOML_FLOAT,          // the rest as text
-    TOML_DATETIME,       // with an offset
+    TOML_FLOAT,    // the rest as text
+    TOML_DATETIME, // with an offset
     TOML_LOCAL_DATETIME,
     TOML_LOCAL_DATE,
     TOML_LOCAL_TIME,
@@ -43,7 +43,7 @@ struct toml_node {
             u32 count;
         };
     };
-    u8 flags; // the reader's own
+    u32 flags; // the reader's own
 };
 
 // Parses text[0..len). Errors go to diags; after one in a line the reader goes on with the next line where that makes
