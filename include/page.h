@@ -14,14 +14,19 @@ struct page_stats {
     u64 pages_used;  // 4 KiB pages in use
 };
 
-// Gives all RAM of the board less its reservations and the hypervisor's own image to the allocator. Context: boot.
+// Gives all RAM of the board less its reservations, the hypervisor's own image and page 0 to the allocator. Writes only
+// its own records (150 bytes a 2 MiB block are set aside in RAM, next to none of them written). Context: boot.
 void page_init(const struct board *board, pa_t image_start, pa_t image_end);
 // 2^order contiguous, naturally aligned, zeroed 4 KiB pages (order ≤ 8); NULL if there is none. Context: any,
 // LOCK_PAGE.
 [[nodiscard]] void *page_alloc(u32 order);
+// Any other pointer or order than page_alloc gave is a BUG. Context: any, LOCK_PAGE.
 void page_free(void *p, u32 order);
 // A run of up to max_blocks contiguous 2 MiB blocks, as many as one free run has, preferring 1 GiB alignment when at
-// least 512 are asked; the content is whatever was there. Returns the number of blocks, 0: none left. Context: any.
+// least 512 are asked; the content is whatever was there. Returns the number of blocks, 0: none left. Context: any,
+// LOCK_PAGE.
 [[nodiscard]] u32 page_alloc_blocks(u32 max_blocks, pa_t *base);
+// A part of such a run may be freed by itself. Context: any, LOCK_PAGE.
 void page_free_blocks(pa_t base, u32 blocks);
+// Context: any, LOCK_PAGE.
 struct page_stats page_stats(void);
