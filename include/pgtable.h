@@ -24,13 +24,18 @@ struct pt_mapping {
 
 [[nodiscard]] int pgtable_init(struct pgtable *pt, enum pt_stage stage);
 void pgtable_fini(struct pgtable *pt); // frees the tables, not what they map
-// Maps with the largest leaves that fit (4 KiB, 2 MiB, 1 GiB). Everything page-aligned. -EEXIST if something is mapped
-// there, -ENOMEM (what was mapped so far stays), -ERANGE past the input or output range. Context: task or boot; caller
-// flushes.
+// In all that follows: addresses and sizes are multiples of 4 KiB (else -EINVAL), a range past the input or output
+// range is -ERANGE, and the caller keeps other writers of the tree out. On hardware that needs break-before-make, a
+// leaf that is split must not be in use by another CPU.
+//
+// Maps with the largest leaves that fit (4 KiB, 2 MiB, 1 GiB). -EEXIST if something is mapped in the range; then
+// nothing changes. -ENOMEM: what was mapped so far stays. Context: task or boot.
 [[nodiscard]] int pgtable_map(struct pgtable *pt, u64 va, pa_t to, u64 size, u32 attr);
-// Unmaps; splits leaves where needed (-ENOMEM). Caller flushes.
+// Unmaps what is mapped in the range; splits leaves where needed. -ENOMEM: what was unmapped so far stays so. Tables
+// that become empty stay until pgtable_fini. The caller flushes. Context: task or boot.
 [[nodiscard]] int pgtable_unmap(struct pgtable *pt, u64 va, u64 size);
-// Changes permissions of what is mapped; splits leaves where needed.
+// Gives what is mapped in the range new attributes (at least one of PT_READ, PT_WRITE, PT_EXEC); otherwise as
+// pgtable_unmap.
 [[nodiscard]] int pgtable_protect(struct pgtable *pt, u64 va, u64 size, u32 attr);
 // -ENOENT if nothing is mapped at va. Context: any.
 [[nodiscard]] int pgtable_lookup(const struct pgtable *pt, u64 va, struct pt_mapping *out);
