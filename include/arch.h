@@ -42,6 +42,8 @@ void arch_irq_poll(void);
 void arch_ctx_init(struct arch_ctx *ctx, void *stack_top, void (*fn)(void *), void *arg);
 // Saves the caller in `from`, continues `to`. Task.
 void arch_ctx_switch(struct arch_ctx *from, struct arch_ctx *to);
+// Takes the page below a stack out of the mapping, or puts it back before the page is freed. Any.
+void arch_stack_guard(void *page, bool on);
 // Monotonic time since boot. Any.
 u64 arch_now_ns(void);
 // Converts a difference of arch_ticks(). Any.
@@ -81,6 +83,8 @@ void arch_vm_reset(struct vm *vm);
 void arch_vm_flush(struct vm *vm, gpa_t start, u64 size);
 // Caches agree with what the hypervisor wrote (images), for a guest with caches off. Task.
 void arch_vm_sync_code(void *start, u64 size);
+// Zeroes memory the fastest way that the CPU has. p and size are multiples of 4 KiB. Any, MMU on.
+void arch_zero(void *p, u64 size);
 [[nodiscard]] int arch_vcpu_init(struct vcpu *v);
 // Architectural reset state, the guest starts at `entry` with `arg` in the first argument register. The vCPU is not
 // loaded. Task.

@@ -7,10 +7,11 @@
 
 struct vm;
 
-// Allocates cfg.memory bytes in 2 MiB blocks, maps them at the guest's RAM base. -ENOMEM leaves nothing behind.
-// Context: task.
+// Allocates cfg.memory bytes in 2 MiB blocks, maps them in vm->s2 (initialised by the caller) at the guest's RAM base,
+// and sets vm->ram. -ENOMEM, or -ERANGE: more than stage 2 can address; either leaves nothing behind but tables in
+// vm->s2. Context: task.
 [[nodiscard]] int gmem_create(struct vm *vm);
-// Unmaps and gives the memory back. The scrubbing is done by gmem_scrub before that. Context: task.
+// Unmaps and gives the memory back. gmem_scrub was called before, no vCPU runs, and the caller flushes. Context: task.
 void gmem_destroy(struct vm *vm);
 // Zeroes all of the guest's RAM in chunks, yielding between them. Context: task.
 void gmem_scrub(struct vm *vm);
@@ -20,5 +21,5 @@ void gmem_scrub(struct vm *vm);
 [[nodiscard]] int gmem_read(struct vm *vm, gpa_t from, void *to, u64 size);
 [[nodiscard]] int gmem_write(struct vm *vm, gpa_t to, const void *from, u64 size);
 [[nodiscard]] int gmem_zero(struct vm *vm, gpa_t to, u64 size);
-// A pointer to `size` bytes that lie contiguously in host memory, or NULL. Context: any.
+// A pointer to `size` bytes that lie contiguously in host memory, or NULL: not RAM, or not contiguous. Context: any.
 [[nodiscard]] void *gmem_ptr(struct vm *vm, gpa_t at, u64 size);

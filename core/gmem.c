@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "gmem.h"
+
+#include <string.h>
+
+#include "arch.h"
+#include "page.h"
+#include "task.h"
+#include "vm.h"
+
+enum { COPY_CHUNK = 256 * 1024 }; // about 10 µs of copying
+
+// ── Creation ────────────────────────────────────────────────────────────────────────────────────────────────────────
+static void extents_free(struct vm *vm) {
+    for (u32 i = 0; i < vm->extent_count; i++)
+        page_free_blocks(vm->extents[i].pa, (u32)(vm->extents[i].size / BLOCK_SIZE));
+    vm->extent_count = 0;
+}
+
+static int extents_alloc(struct vm *vm) {
+    vm->extent_count = 0;
+    for (u64 done = 0; done < vm->cfg.memory;) {
+        pa_t base;
+        u32 blocks = 0;
+        if (vm->extent_count < VM_MAX_EXTENTS)
+            blocks = page_alloc_blocks((u32)((vm->cfg.memory - done) / BLOCK_SIZE), &base);
+        if (!blocks) {
+            extents_free(vm);
+            return -ENOMEM;
+        }
+        u64 size = blocks * BLOCK_SIZE;
+        vm->extents[vm->extent_count++] = (struct extent){gpa(vm->ram.v + done), base, size};
+        done += size;
+    }
+    return 0;
+}
+
+int gmem_create(struct vm *vm) {
+    BUG_ON(!vm->cfg.memory || vm->cfg.memory % BLOCK_SIZE);
+    vm->ram = gpa(arch_guest_ram_base());
+    int err = extents_alloc(vm);
+    if (err)
+        return err;
+    for (u32 i = 0; i < vm->extent_count; i++) {
+        const struct extent *e = &vm->extents[i];
+        err = pgtable_map(&vm->s2, e->gpa.v, e->pa, e->size, PT_READ | PT_WRITE | PT_EXEC);
+        if (err) {
+            gmem_destroy(vm);
+            return err;
+        }
+    }
+    return 0;
+}
+
+void gmem_destroy(struct vm *vm) {
+    // Only whole extents are unmapped, and leaves never reach over the end of one: nothing is split, nothing can fail.
+    for (u32 i = 0; i < vm->extent_count; i++)
+        BUG_ON(pgtable_unmap(&vm->s2, vm->extents[i].gpa.v, vm->extents[i].size));
+    extents_free(vm);
+}
+
+void gmem_scrub(struct vm *vm) {
+    for (u32 i = 0; i < vm->extent_count; i++) {
+        const struct extent *e = &vm->extents[i];
+        for (u64 at = 0; at < e->size; at += BLOCK_SIZE) {
+            arch_zero((void *)(uintptr_t)(e->pa.v + at), BLOCK_SIZE);
+            sched_yield();
+        }
+    }
+}
+
+// ── Access ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+// Extents lie one after the other from vm->ram on, without holes, so one comparison checks a range against all of them.
+static bool range_is_ram(const struct vm *vm, gpa_t at, u64 size) {
+    u64 offset = at.v - vm->ram.v;
+    return vm->extent_count && at.v >= vm->ram.v && offset <= vm->cfg.memory && size <= vm->cfg.memory - offset;
+}
+
+// The host's address of guest RAM, and how many bytes are contiguous from there.
+static char *host_address(const struct vm *vm, gpa_t at, u64 *left) {
+    u32 low = 0, high = vm->extent_count;
+    while (high - low > 1) {
+        u32 mid = (low + high) / 2;
+        if (at.v >= vm->extents[mid].gpa.v)
+            low = mid;
+        else
+            high = mid;
+    }
+    const struct extent *e = &vm->extents[low];
+    u64 offset = at.v - e->gpa.v;
+    *left = e->size - offset;
+    return (char *)(uintptr_t)(e->pa.v + offset);
+}
+
+void *gmem_ptr(struct vm *vm, gpa_t at, u64 size) {
+    u64 left;
+    if (!range_is_ram(vm, at, size) || at.v - vm->ram.v == vm->cfg.memory)
+        return NULL;
+    char *p = host_address(vm, at, &left);
+    return size <= left ? p : NULL;
+}
+
+enum access { ACCESS_READ, ACCESS_WRITE, ACCESS_ZERO };
+
+static int access(struct vm *vm, gpa_t at, void *to, const void *from, u64 size, enum access what) {
+    if (!range_is_ram(vm, at, size))
+        return -EFAULT;
+    for (u64 done = 0; done < size;) {
+        u64 left;
+        char *p = host_address(vm, gpa(at.v + done), &left);
+        u64 chunk = MIN(MIN(left, size - done), (u64)COPY_CHUNK);
+        switch (what) {
+        case ACCESS_READ:
+            memcpy((char *)to + done, p, chunk);
+            break;
+        case ACCESS_WRITE:
+            memcpy(p, (const char *)from + done, chunk);
+            break;
+        case ACCESS_ZERO:
+            memset(p, 0, chunk);
+            break;
+        }
+        done += chunk;
+        if (done < size && size > PAGE_SIZE)
+            sched_yield();
+    }
+    return 0;
+}
+
+int gmem_read(struct vm *vm, gpa_t from, void *to, u64 size) {
+    return access(vm, from, to, NULL, size, ACCESS_READ);
+}
+
+int gmem_write(struct vm *vm, gpa_t to, const void *from, u64 size) {
+    return access(vm, to, NULL, from, size, ACCESS_WRITE);
+}
+
+int gmem_zero(struct vm *vm, gpa_t to, u64 size) {
+    return access(vm, to, NULL, NULL, size, ACCESS_ZERO);
+}
