@@ -1,42 +1,143 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 # Fetches what is not a Debian package of this system, from the mirror that apt uses, into a cache:
-#   fetch.sh libfdt DIR    libfdt's sources, unpacked into DIR
-#   fetch.sh toml-test     the cases of the official TOML test suite
-#   fetch.sh guests        Debian's kernels for arm64 and a busybox initrd
-#   fetch.sh all           all of it
-# What the cache holds is not fetched again.
+#   fetch.sh libfdt [DIR]    libfdt's sources; unpacked into DIR
+#   fetch.sh toml-test       the cases of the official TOML test suite
+#   fetch.sh guests          Debian's kernels for arm64 and a busybox initrd
+#   fetch.sh all             all of it
+# What the cache holds is not fetched again. BULKHEAD_CACHE is where it is, BULKHEAD_MIRROR another mirror.
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/lib.sh
 
 dtc=device-tree-compiler_1.7.2.orig.tar.xz
 dtc_sha256=92d8ca769805ae1f176204230438fe52808f4e1c7944053c9eec0e649b237539
+guest_suite=trixie
+guests=$cache/guests/aarch64
+toml_test=$cache/toml-test
 
 # A file of the mirror's pool, checked.
 pool_file() { # path sha256
     file=$cache/sources/${1##*/}
-    [ -e "$file" ] && return
+    if [ -e "$file" ]; then return; fi
     mkdir -p "$cache/sources"
     say "fetching ${1##*/}"
-    part=$file.$$
-    curl -fsSL --retry 3 -o "$part" "$(mirror)/$1" || die "could not fetch $1"
-    echo "$2  $part" | sha256sum -c --quiet - >&2 || {
-        rm -f "$part"
+    from=$(mirror)
+    curl -fsSL --retry 3 -o "$file.part" "$from/$1" || die "could not fetch $1"
+    if ! echo "$2  $file.part" | sha256sum -c --quiet - >&2; then
+        rm -f "$file.part"
         die "$1 is not what it should be (sha256)"
-    }
-    mv "$part" "$file"
+    fi
+    mv "$file.part" "$file"
 }
 
-libfdt() { # directory
+# Guests come from a Debian release that is not the host's: a private apt root resolves and checks them, and the system's
+# own packages never hear of it.
+apt_root() {
+    root=$cache/apt
+    [ -z "${apt_ready:-}" ] || return 0
+    apt_ready=1
+    from=$(mirror)
+    keys=$(keyring)
+    mkdir -p "$root/state/lists/partial" "$root/cache/archives/partial" "$root/none"
+    : >"$root/state/status"
+    echo "deb [signed-by=$keys] $from $guest_suite main" >"$root/sources.list"
+    cat >"$root/apt.conf" <<EOF
+#clear APT::Architectures;
+#clear APT::Update;
+#clear DPkg::Post-Invoke;
+APT::Architecture "arm64";
+APT::Architectures { "arm64"; };
+APT::Default-Release "";
+APT::Sandbox::User "";
+Acquire::Languages "none";
+Dir::State "$root/state";
+Dir::State::status "$root/state/status";
+Dir::Cache "$root/cache";
+Dir::Etc::sourcelist "$root/sources.list";
+Dir::Etc::sourceparts "$root/none";
+Dir::Etc::preferences "$root/none/preferences";
+Dir::Etc::preferencesparts "$root/none";
+EOF
+    say "reading the package lists of Debian $guest_suite"
+    apt-get -c "$root/apt.conf" -qq update || die "apt could not read $guest_suite from $from"
+}
+
+# Downloads one package into the work directory and prints its file name.
+download() { # package directory
+    (cd "$2" && apt-get -c "$cache/apt/apt.conf" -qq download "$1" >&2) || die "could not fetch the package $1"
+    for file in "$2/$1"_*.deb; do echo "$file"; done
+}
+
+# The meta package names the current kernel.
+kernel() { # meta-package output-name
+    apt_root
+    package=$(apt-cache -c "$cache/apt/apt.conf" depends "$1" | sed -n 's/^ *Depends: \(linux-image-[0-9].*\)/\1/p' | head -n 1)
+    [ -n "$package" ] || die "$1 names no kernel"
+    say "fetching $package"
+    deb=$(download "$package" "$work")
+    dpkg-deb --fsys-tarfile "$deb" | tar -xOf - --wildcards './boot/vmlinuz-*' >"$guests/debian/$2.part"
+    [ -s "$guests/debian/$2.part" ] || die "$package holds no kernel"
+    rm -f "$deb"
+    mv "$guests/debian/$2.part" "$guests/debian/$2"
+    echo "$2 $package" >>"$guests/versions"
+}
+
+fetch_libfdt() { # [directory]
     pool_file pool/main/d/device-tree-compiler/$dtc $dtc_sha256
     [ -n "${1:-}" ] || return 0
     mkdir -p "$1"
     tar -xJf "$cache/sources/$dtc" -C "$1" --strip-components=2 --wildcards '*/libfdt/*.[ch]'
 }
 
+fetch_toml_test() {
+    if [ -d "$toml_test/valid" ]; then return; fi
+    apt_root
+    say "fetching the TOML test suite"
+    deb=$(download golang-github-burntsushi-toml-dev "$work")
+    dpkg-deb -x "$deb" "$work/toml"
+    mkdir -p "$toml_test"
+    cases=$work/toml/usr/share/gocode/src/github.com/BurntSushi/toml/internal/toml-test/tests
+    cp -R "$cases/invalid" "$toml_test/" && cp -R "$cases/valid" "$toml_test/valid.part"
+    mv "$toml_test/valid.part" "$toml_test/valid"
+}
+
+fetch_guests() {
+    mkdir -p "$guests/debian"
+    [ -e "$guests/debian/Image" ] || kernel linux-image-arm64 Image
+    [ -e "$guests/debian/Image-cloud" ] || kernel linux-image-cloud-arm64 Image-cloud
+    [ -e "$guests/debian/Image-rt" ] || kernel linux-image-rt-arm64 Image-rt
+    if [ ! -e "$guests/busybox" ]; then
+        apt_root
+        say "fetching busybox-static"
+        deb=$(download busybox-static "$work")
+        dpkg-deb -x "$deb" "$work/busybox"
+        for file in "$work/busybox/usr/bin/busybox" "$work/busybox/bin/busybox"; do
+            if [ -e "$file" ]; then cp "$file" "$guests/busybox.part" && break; fi
+        done
+        mv "$guests/busybox.part" "$guests/busybox"
+    fi
+    made_of=$(cat "$guests/busybox" scripts/mkinitrd.py scripts/guest/* | sha256sum)
+    if [ ! -e "$guests/debian/initrd.gz" ] || [ "$(cat "$guests/initrd.made-of" 2>/dev/null)" != "$made_of" ]; then
+        say "packing the guests' initrd"
+        /usr/bin/python3 scripts/mkinitrd.py "$guests/busybox" "$guests/debian/initrd.gz"
+        echo "$made_of" >"$guests/initrd.made-of"
+    fi
+}
+
+mkdir -p "$cache"
+# One at a time: two builds may share the cache.
+exec 9>"$cache/.lock"
+flock 9
+work=$cache/work.$$
+mkdir -p "$work"
+trap 'rm -rf "$work"' EXIT
+trap 'exit 1' INT TERM HUP
+
 case ${1:-} in
-libfdt) libfdt "${2:-}" ;;
-all) libfdt ;;
-*) die "fetch.sh: libfdt [DIR], toml-test, guests or all" ;;
+libfdt) fetch_libfdt "${2:-}" ;;
+toml-test) fetch_toml_test ;;
+guests) fetch_guests ;;
+all) fetch_libfdt && fetch_toml_test && fetch_guests ;;
+*) die "fetch.sh libfdt [DIR] | toml-test | guests | all" ;;
 esac
