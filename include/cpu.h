@@ -20,18 +20,22 @@ struct cpu {
     _Atomic bool online;
 
     struct spinlock rq_lock;
-    u32 ready_mask; // bit p: ready[p] is not empty
+    _Atomic u32 ready_mask; // bit p: ready[p] is not empty; written under rq_lock, read by anybody as a hint
     struct list ready[TASK_PRIORITIES];
     struct task *_Atomic current;
     struct task *previous;     // for sched_finish
-    _Atomic bool need_resched; // looked at by the vCPU loop after every exit that an interrupt caused
+    _Atomic bool need_resched; // the queue wants a look: the vCPU loop calls sched_resched() before every entry
     struct task idle;
-    struct timer slice; // armed while an equal of the running task waits
-    _Atomic u32 homed;  // runnable vCPUs that live here, for placement
+    struct timer slice;   // armed while an equal of the running task waits; touched by this CPU only
+    bool slice_over;      // it has fired for the running task; this CPU only
+    u64 slice_end_ns;     // 0: not armed; this CPU only
+    _Atomic u64 switches; // context switches, for `cpu`
+    _Atomic u32 homed;    // runnable vCPUs that live here, for placement
 
     struct spinlock timer_lock;
     struct list timers;
-    u64 armed_ns; // what the hardware timer is set to
+    u64 armed_ns;                        // what the hardware timer is set to; this CPU only
+    struct timer *_Atomic timer_running; // whose fn runs now; written under timer_lock
 
     struct vcpu *loaded; // whose registers are in the hardware
     _Atomic u64 idle_ns;

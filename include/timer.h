@@ -19,10 +19,14 @@ struct timer {
 #define TIMER_NEVER (~0ull)
 
 void timer_init(struct timer *t, void (*fn)(struct timer *t));
-// Arms (or re-arms) on the calling CPU. A deadline in the past fires at the next interrupt poll. Context: any.
+// Arms (or re-arms) on the calling CPU; TIMER_NEVER cancels. One caller at a time for a timer: its owner serialises. A
+// deadline in the past fires at the next interrupt poll. Context: any.
 void timer_arm(struct timer *t, u64 deadline_ns);
 // After return fn is not pending; it may still be running on another CPU. Context: any.
 void timer_cancel(struct timer *t);
+// After return fn is neither pending nor running anywhere, so the timer's memory may go. Context: task, no lock held
+// that fn takes; not from a timer's fn.
+void timer_cancel_sync(struct timer *t);
 // Runs what is due on this CPU and programs the hardware for the next one. Called by the arch's interrupt poll.
 void timer_expire(void);
 void timer_init_cpu(struct cpu *cpu);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The types and inline functions that arch/host adds to the core's structures. The simulated machine itself is in host.h.
+// The types and inline functions that arch/host adds to the core's structures. The simulated machine itself is in
+// host.h.
 #pragma once
 
 #include "types.h"
