@@ -1,0 +1,568 @@
+// SPDX-License-Identifier: Apache-2.0
+// Reads the machine's device tree into a struct board. fdt_check_full() has vouched for the tree's structure before
+// anything else looks at it; what the properties say is checked here. One walk over the tree notes where the interesting
+// nodes lie, for libfdt finds a node's parents only by walking again.
+#include "board.h"
+
+#include <libfdt.h>
+#include <stdio.h>
+#include <string.h>
+
+enum {
+    MAX_DEPTH = 16,
+    GIC_PPI_BASE = 16, // GICv3 §2.2.1: INTIDs 16-31 are PPIs, SPIs begin at 32
+    GIC_SPI_BASE = 32,
+    GIC_PPI_COUNT = 16,
+    GIC_SPI_COUNT = 988,
+    GIC_TYPE_SPI = 0, // first cell of a specifier, devicetree binding arm,gic-v3
+    GIC_TYPE_PPI = 1,
+    IRQ_TYPE_EDGE = 3, // flags: rising or falling edge
+};
+
+// A node and its ancestors: node[0] is the root, node[depth] the node itself.
+struct place {
+    int node[MAX_DEPTH];
+    int depth; // -1: not found
+};
+
+struct reader {
+    const void *fdt;
+    struct board *board;
+    int stdout_node;      // where stdout-path points, or negative
+    struct place console; // that node, or else the first UART we know
+    struct place irqchip;
+    struct place timer;
+    u32 gic_phandle; // 0: no interrupt controller that we know
+    u32 gic_cells;   // of an interrupt specifier
+};
+
+// ── Properties ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+static int self(const struct place *at) {
+    return at->node[at->depth];
+}
+
+// The property's cells; *count is 0 if there is none.
+static const fdt32_t *prop_cells(const void *fdt, int node, const char *name, u32 *count) {
+    int size = 0;
+    const fdt32_t *cells = fdt_getprop(fdt, node, name, &size);
+    *count = cells && size > 0 ? (u32)size / sizeof(fdt32_t) : 0;
+    return cells;
+}
+
+static u32 prop_u32(const void *fdt, int node, const char *name, u32 otherwise) {
+    u32 count;
+    const fdt32_t *cells = prop_cells(fdt, node, name, &count);
+    return count ? fdt32_ld(cells) : otherwise;
+}
+
+// A number of one or two cells; false if there is none.
+static bool prop_u32_or_u64(const void *fdt, int node, const char *name, u64 *value) {
+    u32 count;
+    const fdt32_t *cells = prop_cells(fdt, node, name, &count);
+    if (count != 1 && count != 2)
+        return false;
+    *value = count == 1 ? fdt32_ld(cells) : (u64)fdt32_ld(cells) << 32 | fdt32_ld(cells + 1);
+    return true;
+}
+
+// Copies a string property, cut to fit; the empty string if there is none.
+static void prop_string(const void *fdt, int node, const char *name, char *out, size_t size) {
+    int length = 0;
+    const char *text = fdt_getprop(fdt, node, name, &length);
+    size_t n = text && length > 0 ? strnlen(text, (size_t)length) : 0;
+    n = MIN(n, size - 1);
+    if (n)
+        memcpy(out, text, n);
+    out[n] = '\0';
+}
+
+static bool node_is_enabled(const void *fdt, int node) {
+    int length = 0;
+    const char *status = fdt_getprop(fdt, node, "status", &length);
+    return !status || (length >= 3 && memcmp(status, "ok", 3) == 0) || (length >= 5 && memcmp(status, "okay", 5) == 0);
+}
+
+static bool node_has_type(const void *fdt, int node, const char *type) {
+    int length = 0;
+    const char *text = fdt_getprop(fdt, node, "device_type", &length);
+    return text && length == (int)strlen(type) + 1 && memcmp(text, type, (size_t)length) == 0;
+}
+
+// ── Addresses ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+// Takes `count` cells as one number; false for more than two cells (a PCI address, say).
+static bool read_number(const fdt32_t *cells, u32 count, u64 *value) {
+    if (count > 2)
+        return false;
+    *value = 0;
+    for (u32 i = 0; i < count; i++)
+        *value = *value << 32 | fdt32_ld(cells + i);
+    return true;
+}
+
+// How many cells the children of `bus` have for an address and for a size; false if that is malformed.
+static bool bus_cells(const void *fdt, int bus, u32 *address, u32 *size) {
+    const int a = fdt_address_cells(fdt, bus), s = fdt_size_cells(fdt, bus);
+    if (a < 0 || s < 0)
+        return false;
+    *address = (u32)a;
+    *size = (u32)s;
+    return true;
+}
+
+// Takes an address on `bus` to its parent's bus through the ranges property (Devicetree Specification §2.3.8).
+static bool translate_once(const void *fdt, int bus, int parent, u64 size, u64 *address) {
+    int length = 0;
+    const fdt32_t *range = fdt_getprop(fdt, bus, "ranges", &length);
+    if (!range)
+        return false;
+    if (length == 0)
+        return true;
+    u32 child_cells, size_cells, parent_cells, unused;
+    if (!bus_cells(fdt, bus, &child_cells, &size_cells) || !bus_cells(fdt, parent, &parent_cells, &unused))
+        return false;
+    const u32 step = child_cells + parent_cells + size_cells;
+    if (step == 0)
+        return false;
+    for (u32 left = (u32)length / sizeof(fdt32_t); left >= step; left -= step, range += step) {
+        u64 child, to, span;
+        if (!read_number(range, child_cells, &child) || !read_number(range + child_cells, parent_cells, &to) ||
+            !read_number(range + child_cells + parent_cells, size_cells, &span))
+            return false;
+        if (*address < child || *address - child >= span || size > span - (*address - child))
+            continue;
+        *address = *address - child + to;
+        return true;
+    }
+    return false;
+}
+
+// Entry `index` of the node's reg, as the CPU sees it; false if there is none, or it is not reachable or wraps around.
+static bool node_reg(const void *fdt, const struct place *at, u32 index, struct region *out) {
+    u32 address_cells, size_cells, count;
+    if (at->depth < 1 || !bus_cells(fdt, at->node[at->depth - 1], &address_cells, &size_cells))
+        return false;
+    const u32 step = address_cells + size_cells;
+    const fdt32_t *reg = prop_cells(fdt, self(at), "reg", &count);
+    if (address_cells == 0 || step == 0 || index >= count / step)
+        return false;
+    reg += index * step;
+    if (!read_number(reg, address_cells, &out->base) || !read_number(reg + address_cells, size_cells, &out->size))
+        return false;
+    for (int level = at->depth - 1; level > 0; level--)
+        if (!translate_once(fdt, at->node[level], at->node[level - 1], out->size, &out->base))
+            return false;
+    return out->base + out->size >= out->base;
+}
+
+// ── Sets of regions ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+// Sorts by base and joins what overlaps or touches.
+static void regions_normalise(struct region *set, u32 *count) {
+    for (u32 i = 1; i < *count; i++) {
+        const struct region r = set[i];
+        u32 k = i;
+        for (; k > 0 && set[k - 1].base > r.base; k--)
+            set[k] = set[k - 1];
+        set[k] = r;
+    }
+    u32 n = 0;
+    for (u32 i = 0; i < *count; i++) {
+        if (n && set[i].base <= set[n - 1].base + set[n - 1].size) {
+            const u64 end = MAX(set[n - 1].base + set[n - 1].size, set[i].base + set[i].size);
+            set[n - 1].size = end - set[n - 1].base;
+        } else {
+            set[n++] = set[i];
+        }
+    }
+    *count = n;
+}
+
+// Adds a region; false if the set is full even after joining. An empty region is no region.
+static bool regions_add(struct region *set, u32 *count, struct region r) {
+    if (r.size == 0)
+        return true;
+    if (*count == BOARD_MAX_REGIONS)
+        regions_normalise(set, count);
+    if (*count == BOARD_MAX_REGIONS)
+        return false;
+    set[(*count)++] = r;
+    return true;
+}
+
+// Reserves a region. In a full table the neighbour above or below grows over the gap: too much may be reserved, never too
+// little.
+static void board_reserve(struct board *board, struct region r) {
+    r.size = MIN(r.size, UINT64_MAX - r.base); // so that the ends below do not wrap
+    if (regions_add(board->reserved, &board->reserved_count, r))
+        return;
+    struct region *best = nullptr;
+    u64 best_gap = UINT64_MAX;
+    for (u32 i = 0; i < board->reserved_count; i++) {
+        struct region *have = &board->reserved[i];
+        const u64 have_end = have->base + have->size, end = r.base + r.size;
+        const u64 gap = r.base >= have_end ? r.base - have_end : have->base >= end ? have->base - end : 0;
+        if (gap <= best_gap) {
+            best = have;
+            best_gap = gap;
+        }
+    }
+    const u64 end = MAX(best->base + best->size, r.base + r.size);
+    best->base = MIN(best->base, r.base);
+    best->size = end - best->base;
+}
+
+// ── Interrupts ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+struct irq {
+    u32 intid; // 0: none
+    bool edge;
+};
+
+static struct irq gic_specifier(const fdt32_t *cells) {
+    const u32 type = fdt32_ld(cells), number = fdt32_ld(cells + 1);
+    struct irq irq = {.edge = (fdt32_ld(cells + 2) & IRQ_TYPE_EDGE) != 0};
+    if (type == GIC_TYPE_SPI && number < GIC_SPI_COUNT)
+        irq.intid = GIC_SPI_BASE + number;
+    else if (type == GIC_TYPE_PPI && number < GIC_PPI_COUNT)
+        irq.intid = GIC_PPI_BASE + number;
+    return irq;
+}
+
+// Does the node's `interrupts` speak of the GIC? The nearest interrupt-parent upwards decides (specification §2.4).
+static bool irq_parent_is_gic(const struct reader *r, const struct place *at) {
+    for (int level = at->depth; level >= 0; level--) {
+        const u32 parent = prop_u32(r->fdt, at->node[level], "interrupt-parent", 0);
+        if (parent)
+            return parent == r->gic_phandle;
+    }
+    return false;
+}
+
+// interrupts-extended: a list of controller and specifier, each controller with its own number of cells.
+static struct irq irq_extended(const struct reader *r, const fdt32_t *cells, u32 count, u32 index) {
+    for (u32 i = 0; count; i++) {
+        const u32 phandle = fdt32_ld(cells);
+        u32 width = r->gic_cells;
+        if (phandle != r->gic_phandle)
+            width = prop_u32(r->fdt, fdt_node_offset_by_phandle(r->fdt, phandle), "#interrupt-cells", UINT32_MAX);
+        if (width >= count)
+            break;
+        if (i == index)
+            return phandle == r->gic_phandle ? gic_specifier(cells + 1) : (struct irq){0};
+        cells += 1 + width;
+        count -= 1 + width;
+    }
+    return (struct irq){0};
+}
+
+// The node's interrupt number `index`, if it goes to the GIC.
+static struct irq node_irq(const struct reader *r, const struct place *at, u32 index) {
+    u32 count;
+    if (r->gic_cells < 3)
+        return (struct irq){0};
+    const fdt32_t *cells = prop_cells(r->fdt, self(at), "interrupts-extended", &count);
+    if (count)
+        return irq_extended(r, cells, count, index);
+    cells = prop_cells(r->fdt, self(at), "interrupts", &count);
+    if (index >= count / r->gic_cells || !irq_parent_is_gic(r, at))
+        return (struct irq){0};
+    return gic_specifier(cells + index * r->gic_cells);
+}
+
+// ── Devices ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+static const struct {
+    const char *compatible;
+    enum uart_kind kind;
+} uarts[] = {
+    {"arm,pl011", UART_PL011},         {"arm,sbsa-uart", UART_PL011},     {"ns16550a", UART_16550},
+    {"ns16550", UART_16550},           {"snps,dw-apb-uart", UART_16550},  {"cdns,uart-r1p8", UART_CADENCE},
+    {"cdns,uart-r1p12", UART_CADENCE}, {"xlnx,xuartps", UART_CADENCE},
+};
+
+static const struct {
+    const char *compatible;
+    enum irqchip_kind kind;
+} irqchips[] = {
+    {"arm,gic-v3", IRQCHIP_GICV3},       {"arm,gic-400", IRQCHIP_GICV2},   {"arm,cortex-a15-gic", IRQCHIP_GICV2},
+    {"arm,cortex-a7-gic", IRQCHIP_GICV2}, {"arm,cortex-a9-gic", IRQCHIP_GICV2},
+};
+
+static bool list_contains(const char *list, int length, const char *compatible) {
+    return list && fdt_stringlist_contains(list, length, compatible);
+}
+
+static enum uart_kind uart_kind_of(const char *list, int length) {
+    for (size_t i = 0; i < ARRAY_SIZE(uarts); i++)
+        if (list_contains(list, length, uarts[i].compatible))
+            return uarts[i].kind;
+    return UART_NONE;
+}
+
+static enum irqchip_kind irqchip_kind_of(const char *list, int length) {
+    for (size_t i = 0; i < ARRAY_SIZE(irqchips); i++)
+        if (list_contains(list, length, irqchips[i].compatible))
+            return irqchips[i].kind;
+    return IRQCHIP_NONE;
+}
+
+static void read_uart(const struct reader *r) {
+    const struct place *at = &r->console;
+    struct board_uart uart = {0};
+    struct region reg;
+    int length = 0;
+    if (at->depth < 0 || !node_reg(r->fdt, at, 0, &reg))
+        return;
+    const char *list = fdt_getprop(r->fdt, self(at), "compatible", &length);
+    uart.kind = uart_kind_of(list, length);
+    if (uart.kind == UART_NONE)
+        return;
+    uart.base = reg.base;
+    uart.size = reg.size;
+    uart.reg_shift = prop_u32(r->fdt, self(at), "reg-shift", 0);
+    uart.reg_width = prop_u32(r->fdt, self(at), "reg-io-width", 1);
+    uart.clock_hz = prop_u32(r->fdt, self(at), "clock-frequency", 0);
+    if (uart.reg_shift > 4)
+        uart.reg_shift = 0;
+    if (uart.reg_width != 4)
+        uart.reg_width = 1;
+    const struct irq irq = node_irq(r, at, 0);
+    uart.irq = irq.intid;
+    uart.irq_edge = irq.edge;
+    r->board->uart = uart;
+}
+
+static void read_irqchip(struct reader *r) {
+    const struct place *at = &r->irqchip;
+    struct board_irqchip *chip = &r->board->irqchip;
+    u32 count;
+    if (chip->kind == IRQCHIP_NONE)
+        return;
+    r->gic_phandle = fdt_get_phandle(r->fdt, self(at));
+    r->gic_cells = prop_u32(r->fdt, self(at), "#interrupt-cells", 3);
+    if (r->gic_cells > 8)
+        r->gic_cells = 0;
+    if (chip->kind != IRQCHIP_GICV3)
+        return;
+    if (!node_reg(r->fdt, at, 0, &chip->dist)) {
+        *chip = (struct board_irqchip){0};
+        return;
+    }
+    const u32 regions = prop_u32(r->fdt, self(at), "#redistributor-regions", 1);
+    for (u32 i = 0; i < MIN(regions, (u32)BOARD_MAX_GICR); i++)
+        if (node_reg(r->fdt, at, 1 + i, &chip->redist[chip->redist_count]))
+            chip->redist_count++;
+    if (!prop_u32_or_u64(r->fdt, self(at), "redistributor-stride", &chip->redist_stride))
+        chip->redist_stride = 0;
+    // Its own interrupt needs no look at the parent: a GIC's maintenance interrupt is its own PPI.
+    const fdt32_t *cells = prop_cells(r->fdt, self(at), "interrupts", &count);
+    if (r->gic_cells >= 3 && count >= r->gic_cells)
+        chip->maintenance_irq = gic_specifier(cells).intid;
+}
+
+// The place of a timer interrupt in the list: by name if there are names, else in the binding's order.
+static u32 timer_irq(const struct reader *r, const char *name, u32 otherwise) {
+    const int node = self(&r->timer);
+    if (!fdt_getprop(r->fdt, node, "interrupt-names", nullptr))
+        return node_irq(r, &r->timer, otherwise).intid;
+    const int index = fdt_stringlist_search(r->fdt, node, "interrupt-names", name);
+    return index < 0 ? 0 : node_irq(r, &r->timer, (u32)index).intid;
+}
+
+static void read_timer(const struct reader *r) {
+    if (r->timer.depth < 0)
+        return;
+    r->board->timer = (struct board_timer){
+        .secure_irq = timer_irq(r, "sec-phys", 0),
+        .phys_irq = timer_irq(r, "phys", 1),
+        .virt_irq = timer_irq(r, "virt", 2),
+        .hyp_irq = timer_irq(r, "hyp-phys", 3),
+        .frequency_hz = prop_u32(r->fdt, self(&r->timer), "clock-frequency", 0),
+    };
+}
+
+static void read_psci(const struct reader *r, int node) {
+    int length = 0;
+    const char *method = fdt_getprop(r->fdt, node, "method", &length);
+    if (method && length == 4 && memcmp(method, "smc", 4) == 0)
+        r->board->psci = PSCI_SMC;
+    else if (method && length == 4 && memcmp(method, "hvc", 4) == 0)
+        r->board->psci = PSCI_HVC;
+}
+
+// ── Memory and CPUs ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+static void read_memory(const struct reader *r, const struct place *at) {
+    struct region region;
+    for (u32 i = 0; node_reg(r->fdt, at, i, &region); i++)
+        (void)regions_add(r->board->memory, &r->board->memory_count, region); // a 33rd bank is left unused
+}
+
+static void read_reserved(const struct reader *r, const struct place *at) {
+    struct region region;
+    for (u32 i = 0; node_reg(r->fdt, at, i, &region); i++)
+        board_reserve(r->board, region);
+}
+
+static void read_reservation_block(const struct reader *r) {
+    const int count = fdt_num_mem_rsv(r->fdt);
+    for (int i = 0; i < count; i++) {
+        struct region region;
+        if (fdt_get_mem_rsv(r->fdt, i, &region.base, &region.size) == 0)
+            board_reserve(r->board, region);
+    }
+}
+
+static void read_cpu(const struct reader *r, const struct place *at) {
+    struct board *board = r->board;
+    u32 address_cells, size_cells, count;
+    u64 hwid;
+    if (!bus_cells(r->fdt, at->node[at->depth - 1], &address_cells, &size_cells))
+        return;
+    const fdt32_t *reg = prop_cells(r->fdt, self(at), "reg", &count);
+    if (address_cells == 0 || count < address_cells || !read_number(reg, address_cells, &hwid))
+        return;
+    for (u32 i = 0; i < board->cpu_count; i++)
+        if (board->cpus[i].hwid == hwid)
+            return;
+    if (board->cpu_count == BOARD_MAX_CPUS)
+        board->cpus_ignored++;
+    else
+        board->cpus[board->cpu_count++].hwid = hwid;
+}
+
+// ── The walk ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+static bool name_is(const void *fdt, int node, const char *name) {
+    int length = 0;
+    const char *text = fdt_get_name(fdt, node, &length);
+    return text && length == (int)strlen(name) && memcmp(text, name, (size_t)length) == 0;
+}
+
+static void visit_device(struct reader *r, const struct place *at) {
+    int length = 0;
+    const char *list = fdt_getprop(r->fdt, self(at), "compatible", &length);
+    if (!list || !node_is_enabled(r->fdt, self(at)))
+        return;
+    const enum irqchip_kind chip = irqchip_kind_of(list, length);
+    const enum uart_kind uart = uart_kind_of(list, length);
+    if (chip != IRQCHIP_NONE && r->board->irqchip.kind == IRQCHIP_NONE) {
+        r->board->irqchip.kind = chip;
+        r->irqchip = *at;
+    } else if (uart != UART_NONE && r->console.depth < 0) {
+        r->console = *at;
+    } else if (list_contains(list, length, "arm,armv8-timer") && r->timer.depth < 0) {
+        r->timer = *at;
+    } else if (list_contains(list, length, "arm,psci-0.2") || list_contains(list, length, "arm,psci-1.0")) {
+        read_psci(r, self(at));
+    }
+}
+
+static void visit(struct reader *r, const struct place *at) {
+    const int node = self(at);
+    if (node == r->stdout_node)
+        r->console = *at;
+    if (at->depth == 1 && node_has_type(r->fdt, node, "memory")) {
+        if (node_is_enabled(r->fdt, node))
+            read_memory(r, at);
+    } else if (at->depth == 2 && name_is(r->fdt, at->node[1], "reserved-memory")) {
+        if (node_is_enabled(r->fdt, node))
+            read_reserved(r, at);
+    } else if (at->depth == 2 && name_is(r->fdt, at->node[1], "cpus")) {
+        if (node_has_type(r->fdt, node, "cpu") && node_is_enabled(r->fdt, node))
+            read_cpu(r, at);
+    } else if (at->depth > 0) {
+        visit_device(r, at);
+    }
+}
+
+static void walk(struct reader *r) {
+    struct place at = {.depth = -1};
+    int depth = -1;
+    for (int node = fdt_next_node(r->fdt, -1, &depth); node >= 0 && depth >= 0;
+         node = fdt_next_node(r->fdt, node, &depth)) {
+        if (depth >= MAX_DEPTH)
+            continue;
+        at.node[depth] = node;
+        at.depth = depth;
+        visit(r, &at);
+    }
+}
+
+// ── /chosen ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+// stdout-path: a path or an alias, then perhaps a colon and options of no interest ("serial0:115200n8").
+static int stdout_node(const void *fdt, int chosen) {
+    static const char *const names[] = {"stdout-path", "linux,stdout-path"};
+    for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+        int length = 0;
+        const char *path = fdt_getprop(fdt, chosen, names[i], &length);
+        if (!path || length <= 0)
+            continue;
+        int n = 0;
+        while (n < length && path[n] && path[n] != ':')
+            n++;
+        if (n)
+            return fdt_path_offset_namelen(fdt, path, n);
+    }
+    return -FDT_ERR_NOTFOUND;
+}
+
+static void read_chosen(struct reader *r) {
+    struct board *board = r->board;
+    const int chosen = fdt_path_offset(r->fdt, "/chosen");
+    u64 start, end;
+    if (chosen < 0)
+        return;
+    prop_string(r->fdt, chosen, "bootargs", board->cmdline, sizeof(board->cmdline));
+    if (prop_u32_or_u64(r->fdt, chosen, "linux,initrd-start", &start) &&
+        prop_u32_or_u64(r->fdt, chosen, "linux,initrd-end", &end) && start < end) {
+        board->bundle = (struct region){start, end - start};
+        board_reserve(board, board->bundle);
+    }
+    r->stdout_node = stdout_node(r->fdt, chosen);
+}
+
+int fdt_read_board(const void *fdt, u64 max_size, struct board *board, char *why, size_t why_size) {
+    struct reader r = {
+        .fdt = fdt,
+        .board = board,
+        .stdout_node = -FDT_ERR_NOTFOUND,
+        .console.depth = -1,
+        .irqchip.depth = -1,
+        .timer.depth = -1,
+    };
+    *board = (struct board){0};
+    if (why_size)
+        why[0] = '\0';
+    if (!fdt || max_size == 0) {
+        snprintf(why, why_size, "no device tree was given");
+        return -EINVAL;
+    }
+    const int err = fdt_check_full(fdt, max_size);
+    if (err) {
+        snprintf(why, why_size, "the device tree at 0x%llx is malformed: %s", (unsigned long long)(uintptr_t)fdt,
+                 fdt_strerror(err));
+        return -EINVAL;
+    }
+    board->fdt = (struct region){(u64)(uintptr_t)fdt, fdt_totalsize(fdt)};
+    board_reserve(board, board->fdt);
+    read_reservation_block(&r);
+    read_chosen(&r);
+    walk(&r);
+    prop_string(fdt, 0, "model", board->model, sizeof(board->model));
+    if (!board->model[0])
+        prop_string(fdt, 0, "compatible", board->model, sizeof(board->model));
+    read_irqchip(&r);
+    read_timer(&r);
+    read_uart(&r);
+    regions_normalise(board->memory, &board->memory_count);
+    regions_normalise(board->reserved, &board->reserved_count);
+    if (board->memory_count == 0) {
+        snprintf(why, why_size, "the device tree has no usable memory node");
+        return -EINVAL;
+    }
+    return 0;
+}
