@@ -15,6 +15,11 @@
     if (list->emit == NULL)
         return;
     vsnprintf(diag.text, sizeof(diag.text), fmt, args);
+    // What is quoted from a file must not drive the terminal.
+    for (char *c = diag.text; *c != '\0'; c++) {
+        if ((u8)*c < 0x20 || *c == 0x7f)
+            *c = '?';
+    }
     list->emit(list->ctx, &diag);
 }
 

@@ -9,11 +9,10 @@
 
 enum plan_arch { PLAN_ARCH_ANY, PLAN_ARCH_AARCH64, PLAN_ARCH_RISCV64, PLAN_ARCH_X86_64 };
 
-// A file that a configuration names.
+// A file that a configuration names, whole.
 struct plan_file {
-    const void *head; // its first bytes
-    size_t head_size; // how many of them are at hand: all, or at least 4 KiB of a longer file
-    u64 size;         // the whole
+    const void *data;
+    u64 size; // bytes
 };
 
 struct plan_machine {
@@ -35,8 +34,9 @@ struct plan_vm {
 };
 
 // Fills out[i] for configs[i]. A config that is not valid is skipped (ok = false, nothing reported); one that does not
-// fit is reported and takes nothing, so the others are placed as if it were not there. Earlier configs are served
-// first. Returns how many are ok. Context: boot.
+// fit is reported, every reason at once, and takes nothing: the others are placed as if it were not there. Memory goes
+// to earlier configs first; vCPUs with an affinity choose their pCPU before those without. Returns how many are ok.
+// Context: boot.
 u32 plan_vms(const struct plan_machine *machine, const struct vm_config *configs, u32 count, struct plan_vm *out,
              struct diag_list *diags);
 
