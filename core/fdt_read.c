@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Reads the machine's device tree into a struct board. fdt_check_full() has vouched for the tree's structure before
-// anything else looks at it; what the properties say is checked here. One walk over the tree notes where the interesting
-// nodes lie, for libfdt finds a node's parents only by walking again.
+// anything else looks at it; what the properties say is checked here. One walk over the tree notes where the
+// interesting nodes lie, for libfdt finds a node's parents only by walking again.
 #include "board.h"
 
 #include <libfdt.h>
@@ -191,8 +191,8 @@ static bool regions_add(struct region *set, u32 *count, struct region r) {
     return true;
 }
 
-// Reserves a region. In a full table the neighbour above or below grows over the gap: too much may be reserved, never too
-// little.
+// Reserves a region. In a full table the neighbour above or below grows over the gap: too much may be reserved, never
+// too little.
 static void board_reserve(struct board *board, struct region r) {
     r.size = MIN(r.size, UINT64_MAX - r.base); // so that the ends below do not wrap
     if (regions_add(board->reserved, &board->reserved_count, r))
@@ -277,8 +277,8 @@ static const struct {
     const char *compatible;
     enum uart_kind kind;
 } uarts[] = {
-    {"arm,pl011", UART_PL011},         {"arm,sbsa-uart", UART_PL011},     {"ns16550a", UART_16550},
-    {"ns16550", UART_16550},           {"snps,dw-apb-uart", UART_16550},  {"cdns,uart-r1p8", UART_CADENCE},
+    {"arm,pl011", UART_PL011},         {"arm,sbsa-uart", UART_PL011},    {"ns16550a", UART_16550},
+    {"ns16550", UART_16550},           {"snps,dw-apb-uart", UART_16550}, {"cdns,uart-r1p8", UART_CADENCE},
     {"cdns,uart-r1p12", UART_CADENCE}, {"xlnx,xuartps", UART_CADENCE},
 };
 
@@ -286,7 +286,7 @@ static const struct {
     const char *compatible;
     enum irqchip_kind kind;
 } irqchips[] = {
-    {"arm,gic-v3", IRQCHIP_GICV3},       {"arm,gic-400", IRQCHIP_GICV2},   {"arm,cortex-a15-gic", IRQCHIP_GICV2},
+    {"arm,gic-v3", IRQCHIP_GICV3},        {"arm,gic-400", IRQCHIP_GICV2},       {"arm,cortex-a15-gic", IRQCHIP_GICV2},
     {"arm,cortex-a7-gic", IRQCHIP_GICV2}, {"arm,cortex-a9-gic", IRQCHIP_GICV2},
 };
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Image headers: Linux Documentation/arch/{arm64/booting,riscv/boot-image-header,x86/boot}.rst, the System V ABI for ELF64.
-// Fields are read byte by byte: a file in the bundle is aligned to four bytes only, and may be looked at before the MMU is on.
+// Image headers: Linux Documentation/arch/{arm64/booting,riscv/boot-image-header,x86/boot}.rst, the System V ABI for
+// ELF64. Fields are read byte by byte: a file in the bundle is aligned to four bytes only, and may be looked at before
+// the MMU is on.
 #include "image.h"
 
 #include <string.h>

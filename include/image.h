@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What kind of file a guest's kernel is, told by its header. Nothing in a file is trusted: what these functions report is
-// consistent and lies inside the file, whether it fits into the guest's memory is the loader's question.
-// Context: any; pure functions, shared with the host command.
+// What kind of file a guest's kernel is, told by its header. Nothing in a file is trusted: what these functions report
+// is consistent and lies inside the file, whether it fits into the guest's memory is the loader's question. Context:
+// any; pure functions, shared with the host command.
 #pragma once
 
 #include "types.h"
@@ -27,11 +27,11 @@ enum image_machine { MACHINE_UNKNOWN, MACHINE_AARCH64, MACHINE_RISCV64, MACHINE_
 struct image_info {
     enum image_kind kind;
     enum image_machine machine;
-    u64 file_size;      // bytes
-    u64 mem_size;       // bytes of guest memory that it occupies from where it is loaded, bss included; >= what is copied
-    u64 text_offset;    // Linux arm64, riscv64: of the load address from a 2 MiB boundary, in bytes
-    u64 load_base;      // ELF: lowest physical address; x86: the preferred load address; else 0
-    u64 entry;          // ELF: physical entry address; else bytes from the load address
+    u64 file_size;   // bytes
+    u64 mem_size;    // bytes of guest memory that it occupies from where it is loaded, bss included; >= what is copied
+    u64 text_offset; // Linux arm64, riscv64: of the load address from a 2 MiB boundary, in bytes
+    u64 load_base;   // ELF: lowest physical address; x86: the preferred load address; else 0
+    u64 entry;       // ELF: physical entry address; else bytes from the load address
     u64 payload_offset; // in the file, of what is loaded (x86: the protected-mode kernel), else 0
     u64 entry_vaddr;    // ELF: e_entry as it stands, else 0
     const char *why;    // after -EINVAL: a clause that says what is wrong ("its image size is …"); else nullptr
@@ -45,8 +45,8 @@ struct image_segment {
     u32 flags;        // PF_X 1, PF_W 2, PF_R 4
 };
 
-// Looks at the whole file [file, file + size). 0, or -EINVAL and out->why for an empty file or a known kind whose header
-// contradicts itself; out->kind is right in either case. A compressed file is no error here.
+// Looks at the whole file [file, file + size). 0, or -EINVAL and out->why for an empty file or a known kind whose
+// header contradicts itself; out->kind is right in either case. A compressed file is no error here.
 [[nodiscard]] int image_probe(const void *file, u64 size, struct image_info *out);
 
 // "Linux arm64 Image", "gzip-compressed file", …; "aarch64", …
@@ -54,7 +54,7 @@ const char *image_kind_name(enum image_kind kind);
 const char *image_machine_name(enum image_machine machine);
 bool image_is_compressed(enum image_kind kind);
 
-// Calls fn for each PT_LOAD of an ELF64 file that occupies memory, in file order. Stops at the first nonzero return of fn
-// and returns it; -EINVAL and *why (may be null) for a malformed file, possibly after some calls.
+// Calls fn for each PT_LOAD of an ELF64 file that occupies memory, in file order. Stops at the first nonzero return of
+// fn and returns it; -EINVAL and *why (may be null) for a malformed file, possibly after some calls.
 typedef int (*image_segment_fn)(void *ctx, const struct image_segment *segment);
 [[nodiscard]] int image_elf_segments(const void *file, u64 size, image_segment_fn fn, void *ctx, const char **why);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// On a hosted build the C library's names are taken: our routines are called lib_* there, so that the tests can set them
-// beside the system's.
+// On a hosted build the C library's names are taken: our routines are called lib_* there, so that the tests can set
+// them beside the system's.
 #pragma once
 
 #if __STDC_HOSTED__

@@ -40,8 +40,7 @@ static void put_cells(const char *name, size_t count, const u32 *values) {
     for (size_t i = 0; i < count; i++)
         fdt32_st(out + i, values[i]);
 }
-#define cells(name, ...)                                                                                               \
-    put_cells(name, sizeof((const u32[]){__VA_ARGS__}) / sizeof(u32), (const u32[]){__VA_ARGS__})
+#define cells(name, ...) put_cells(name, sizeof((const u32[]){__VA_ARGS__}) / sizeof(u32), (const u32[]){__VA_ARGS__})
 
 static void tree_begin(void) {
     memset(tree, 0, sizeof(tree));
@@ -407,8 +406,8 @@ static void other_uarts_are_known_by_their_compatible(void **state) {
         const char *compatible;
         enum uart_kind kind;
     } cases[] = {
-        {"ns16550a", UART_16550},         {"cdns,uart-r1p8", UART_CADENCE}, {"arm,sbsa-uart", UART_PL011},
-        {"xlnx,xuartps", UART_CADENCE},   {"ns16550aa", UART_NONE},
+        {"ns16550a", UART_16550},       {"cdns,uart-r1p8", UART_CADENCE}, {"arm,sbsa-uart", UART_PL011},
+        {"xlnx,xuartps", UART_CADENCE}, {"ns16550aa", UART_NONE},
     };
     for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
         tree_begin();

@@ -139,9 +139,31 @@ static void compare_number(const char *text, int base) {
 static void numbers_are_read_as_the_system_reads_them(void **state) {
     (void)state;
     static const char *const texts[] = {
-        "",   "0",  "-",   "+",    "0x",      "0xg", "0x1F",   "  42",  "\t\n-42", "18446744073709551615",
-        "08", "1z", "zzZ", "- 12", "115200n", "--1", "0X7fff", "00x12", "x12",     "18446744073709551616",
-        "-18446744073709551616",   "ffffffffffffffff", "fffffffffffffffff", "-1",  "99999999999999999999999",
+        "",
+        "0",
+        "-",
+        "+",
+        "0x",
+        "0xg",
+        "0x1F",
+        "  42",
+        "\t\n-42",
+        "18446744073709551615",
+        "08",
+        "1z",
+        "zzZ",
+        "- 12",
+        "115200n",
+        "--1",
+        "0X7fff",
+        "00x12",
+        "x12",
+        "18446744073709551616",
+        "-18446744073709551616",
+        "ffffffffffffffff",
+        "fffffffffffffffff",
+        "-1",
+        "99999999999999999999999",
     };
     static const int bases[] = {0, 2, 8, 10, 16, 36};
     for (size_t i = 0; i < sizeof(texts) / sizeof(*texts); i++)
