@@ -30,14 +30,19 @@ say = $(if $(filter 1,$(V)),,@printf '  %-7s %s\n' '$(1)' '$(2)';)
 include scripts/flags.mk
 include scripts/image.mk
 include scripts/host.mk
+include scripts/guest.mk
 include scripts/setup.mk
 include scripts/test.mk
 
-.PHONY: all help clean distclean
+.PHONY: all help run clean distclean
 all: image host
 
+run: image host guests
+	$(Q)QEMU_ARGS='$(QEMU_ARGS)' $(HOST)/bulkhead run --arch $(ARCH) --smp $(SMP) --memory $(MEM) --cpu $(CPU) \
+	    --append '$(APPEND)' --image $(OUT)/bulkhead.bin -C $(GUESTS) $(VMS)
+
 help:
-	$(Q)sed 's/^# .*//;/^$$/d' scripts/help.txt
+	@sed '/^# /d;s/^\.$$//' scripts/help.txt
 
 clean:
 	$(call say,CLEAN,$(BUILD))rm -rf $(BUILD)

@@ -47,3 +47,12 @@ keyring() {
     done
     die "Debian's archive keyring is missing (package debian-archive-keyring)"
 }
+
+# From the system's own suites, or from another one: install_packages [-t SUITE] PACKAGE...
+install_packages() {
+    if [ -z "${packages_read:-}" ]; then
+        as_root apt-get -q update
+        packages_read=1
+    fi
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=300 install -y --no-install-recommends "$@"
+}

@@ -30,28 +30,29 @@ done <scripts/packages.txt
 
 command -v apt-get >/dev/null || die "this needs Debian 12 or later: there is no apt-get, and these are missing:$missing$backports"
 say "installing Debian packages:$missing$backports"
-as_root apt-get -q update
-export DEBIAN_FRONTEND=noninteractive
 if [ -n "$missing" ]; then
     # shellcheck disable=SC2086 # a list of words
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get -q install -y --no-install-recommends $missing
+    install_packages $missing
 fi
 [ -n "$backports" ] || exit 0
 
 # The release has it already, or the backports are there, or they are added.
 # shellcheck disable=SC1091
-suite=$(. /etc/os-release && echo "${VERSION_CODENAME:-}")
+suite=$(. /etc/os-release && echo "${VERSION_CODENAME:-}")-backports
 for package in $backports; do
     candidate=$(apt-cache policy "$package" | sed -n 's/^  Candidate: //p')
-    if dpkg --compare-versions "$candidate" ge 1:10; then
-        as_root env DEBIAN_FRONTEND=noninteractive apt-get -q install -y --no-install-recommends "$package"
+    if dpkg --compare-versions "${candidate:-0}" ge 1:10; then
+        install_packages "$package"
         continue
     fi
-    if ! apt-get indextargets --format '$(RELEASE)' 'Created-By: Packages' | grep -qx "$suite-backports"; then
+    # shellcheck disable=SC2016 # apt's own variable
+    if ! apt-get indextargets --format '$(RELEASE)' 'Created-By: Packages' | grep -qx "$suite"; then
         list=/etc/apt/sources.list.d/bulkhead-backports.list
-        say "adding $suite-backports to apt ($list)"
-        echo "deb [signed-by=$(keyring)] $(mirror) $suite-backports main" | as_root tee "$list" >/dev/null
-        as_root apt-get -q update
+        keys=$(keyring)
+        from=$(mirror)
+        say "adding $suite to apt ($list)"
+        echo "deb [signed-by=$keys] $from $suite main" | as_root tee "$list" >/dev/null
+        packages_read=
     fi
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get -q install -y --no-install-recommends -t "$suite-backports" "$package"
+    install_packages -t "$suite" "$package"
 done

@@ -1,2 +1,50 @@
 # SPDX-License-Identifier: Apache-2.0
-# Tests and checks.
+# Tests and checks. The scripts count; make brings everything up to date.
+
+JOBS ?= 2
+T ?=
+GUESTS := $(CACHE)/guests/$(ARCH)
+export ARCH BUILD JOBS LLVM
+export BULKHEAD_GUESTS := $(GUESTS)
+export BULKHEAD_TOML_TEST := $(CACHE)/toml-test
+
+.PHONY: test check tidy cppcheck toml-test tests
+# What fails to build is reported by the test that needs it, and the others still run.
+test: | $(TOOLCHAIN)
+	$(Q)$(MAKE) -k -j$(JOBS) tests; /usr/bin/python3 scripts/test.py $(T)
+
+tests: unit image host guests toml-test guest-programs
+
+check: | $(TOOLCHAIN) $(LIBFDT) $(BUILD)/version.h
+	$(Q)/usr/bin/python3 scripts/check.py
+
+toml-test: | $(TOOLCHAIN)
+	$(Q)scripts/fetch.sh toml-test
+
+# clang-tidy, a stamp a file: only what changed is looked at again.
+TIDY_IMAGE := $(filter %.c,$(IMAGE_SRC))
+TIDY_HOST := $(wildcard arch/host/*.c) $(TOOL_SRC)
+
+tidy: $(TIDY_IMAGE:%=$(BUILD)/tidy/%.ok) $(TIDY_HOST:%=$(BUILD)/tidy/%.ok)
+
+define tidy
+	@mkdir -p $(@D)
+	$(Q)clang-tidy-$(LLVM) --quiet $< -- $(1) >$@.log 2>&1 || { grep -E '(error|warning): ' $@.log; exit 1; }
+	$(Q)$(CC) $(filter-out -MMD,$(1)) -MM -MT $@ -MF $@.d $< && touch $@
+endef
+
+$(TIDY_IMAGE:%=$(BUILD)/tidy/%.ok): $(BUILD)/tidy/%.ok: % .clang-tidy | $(TOOLCHAIN) $(LIBFDT) $(BUILD)/version.h
+	$(call tidy,$(IMAGE_CFLAGS))
+
+$(TIDY_HOST:%=$(BUILD)/tidy/%.ok): $(BUILD)/tidy/%.ok: % .clang-tidy | $(TOOLCHAIN) $(LIBFDT) $(BUILD)/version.h
+	$(call tidy,$(HOST_CFLAGS_plain))
+
+cppcheck: | $(TOOLCHAIN) $(LIBFDT)
+	@mkdir -p $(BUILD)/cppcheck
+	$(Q)cppcheck --quiet --error-exitcode=1 --enable=warning,performance,portability --inline-suppr \
+	    --std=c11 -j$(JOBS) --cppcheck-build-dir=$(BUILD)/cppcheck --suppressions-list=scripts/cppcheck.txt \
+	    -Iinclude -Iarch/$(ARCH) -Ilib/include -I$(BUILD) -D__STDC_HOSTED__=0 $(TIDY_IMAGE)
+
+.PHONY: format
+format:
+	$(Q)clang-format-$(LLVM) -i $$(find include core vdev drv lib arch tools tests bench -name '*.[ch]')

@@ -1,0 +1,143 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""test.py [PATTERN]: runs every test and says how many passed. make test calls it when all is built.
+
+A suite is a unit-test binary, a script that ends with "N passed, N failed" (tests/*/run.py, run.sh, scripts/check.py), or
+the system tests, one pytest file each. PATTERN picks suites by a part of their name; if none has it, the system tests
+whose own names have it."""
+
+import glob
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree
+from concurrent.futures import ThreadPoolExecutor
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+BUILD = os.environ.get("BUILD", "build")
+JOBS = int(os.environ.get("JOBS", "2"))
+LOGS = os.path.join(BUILD, "log")
+PYTHON = "/usr/bin/python3"
+ENV = dict(
+    os.environ,
+    ASAN_OPTIONS="abort_on_error=0:detect_stack_use_after_return=1",
+    UBSAN_OPTIONS="print_stacktrace=1",
+    PYTHONDONTWRITEBYTECODE="1",
+)
+
+
+class Suite:
+    def __init__(self, name, command, count, seconds):
+        self.name, self.command, self.count, self.seconds = name, command, count, seconds
+        self.log = os.path.join(LOGS, name + ".log")
+        self.passed = self.failed = 0
+
+    def run(self):
+        began = time.monotonic()
+        with open(self.log, "w", encoding="utf-8") as log:
+            try:
+                child = subprocess.Popen(
+                    self.command, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=ENV, start_new_session=True
+                )
+                status = child.wait(self.seconds)
+            except OSError as error:
+                status = str(error)
+            except subprocess.TimeoutExpired:
+                os.killpg(child.pid, signal.SIGKILL)
+                child.wait()
+                status = f"no end after {self.seconds} s"
+        with open(self.log, encoding="utf-8", errors="replace") as log:
+            self.passed, self.failed = self.count(log.read())
+        if status != 0 and self.failed == 0:
+            self.failed = 1
+        self.report(status, time.monotonic() - began)
+
+    def report(self, status, seconds):
+        if self.failed == 0:
+            print(f"ok   {self.name}: {self.passed} ({seconds:.1f} s)", flush=True)
+            return
+        with open(self.log, encoding="utf-8", errors="replace") as log:
+            lines = log.read().split("\n")
+        shown = lines if len(lines) <= 400 else lines[:100] + [f"... ({self.log} has all)"] + lines[-300:]
+        why = f", {status}" if isinstance(status, str) else ""
+        print("\n".join(shown) + f"\nFAIL {self.name}: {self.failed} of {self.passed + self.failed}{why} ({seconds:.1f} s)", flush=True)
+
+
+def count_cmocka(log):
+    # The names of failed tests are repeated in the summary without a bar in front.
+    passed = len(re.findall(r"^\[ +OK \]", log, re.MULTILINE))
+    begun = len(re.findall(r"^\[ RUN +\]", log, re.MULTILINE))
+    skipped = len(re.findall(r"^\[  SKIPPED \] \w+$", log, re.MULTILINE)) // 2
+    return passed, max(begun - passed - skipped, 0 if begun else 1)
+
+
+def count_script(log):
+    found = re.findall(r"^(\d+) passed, (\d+) failed$", log, re.MULTILINE)
+    return (int(found[-1][0]), int(found[-1][1])) if found else (0, 1)
+
+
+def count_pytest(junit):
+    def count(_):
+        try:
+            root = xml.etree.ElementTree.parse(junit).getroot()
+        except (OSError, xml.etree.ElementTree.ParseError):
+            return 0, 1
+        suites = list(root.iter("testsuite"))
+        total, bad, skipped = (
+            sum(int(suite.get(key, 0)) for suite in suites for key in keys) for keys in (("tests",), ("errors", "failures"), ("skipped",))
+        )
+        return max(total - bad - skipped, 0), bad
+
+    return count
+
+
+def unit_suites():
+    """The binaries that should be there, so that one that did not build fails."""
+    for source in sorted(glob.glob("tests/unit/test_*.c")):
+        name = os.path.basename(source)[:-2]
+        yield Suite(name, [os.path.join(BUILD, "host", name)], count_cmocka, 300)
+
+
+def script_suites():
+    yield Suite("check", [PYTHON, "scripts/check.py"], count_script, 600)
+    for script in sorted(glob.glob("tests/*/run.py")) + sorted(glob.glob("tests/*/run.sh")):
+        name = os.path.basename(os.path.dirname(script))
+        command = [PYTHON, script] if script.endswith(".py") else ["sh", script]
+        if name == "toml-suite":
+            command += [os.environ["BULKHEAD_TOML_TEST"], os.path.join(BUILD, "host", "toml-decode")]
+        yield Suite(name, command, count_script, 300)
+
+
+def system_suites(only):
+    for file in sorted(glob.glob("tests/system/test_*.py")):
+        name = "system-" + os.path.basename(file)[5:-3]
+        junit = os.path.join(LOGS, name + ".xml")
+        command = [PYTHON, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={junit}", file]
+        yield Suite(name, command + (["-k", only] if only else []), count_pytest(junit), 1500)
+
+
+def main():
+    os.chdir(ROOT)
+    os.makedirs(LOGS, exist_ok=True)
+    pattern = sys.argv[1] if len(sys.argv) > 1 else ""
+    host = [suite for suite in [*script_suites(), *unit_suites()] if pattern in suite.name]
+    system = [suite for suite in system_suites("") if pattern in suite.name]
+    if not host and not system:
+        system = list(system_suites(pattern))
+    with ThreadPoolExecutor(JOBS) as pool:
+        list(pool.map(Suite.run, host))
+    # One machine at a time: their time-outs mean something only on CPUs of their own.
+    for suite in system:
+        suite.run()
+    ran = [suite for suite in host + system if suite.passed + suite.failed]
+    failed = [suite.name for suite in ran if suite.failed]
+    if failed:
+        print("failed: " + " ".join(failed))
+    print(f"{sum(suite.passed for suite in ran)} passed, {sum(suite.failed for suite in ran)} failed")
+    sys.exit(1 if failed or not ran else 0)
+
+
+main()
