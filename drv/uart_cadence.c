@@ -9,6 +9,7 @@ enum {
     CR_TX_ENABLE = 1 << 4,
     CR_RESTART_TIMEOUT = 1 << 6,
     MR = 0x04,
+    MR_CLOCK_DIV8 = 1 << 0, // belongs to the speed
     MR_8N1 = 4 << 3, // 8 bits, no parity, 1 stop bit, normal mode
     IER = 0x08,
     IDR = 0x0c,
@@ -34,7 +35,7 @@ static void cadence_write(const struct board_uart *uart, u32 reg, u32 value) {
 static void cadence_init(const struct board_uart *uart) {
     cadence_write(uart, IDR, INT_ALL);
     cadence_write(uart, ISR, INT_ALL);
-    cadence_write(uart, MR, MR_8N1);
+    cadence_write(uart, MR, MR_8N1 | (cadence_read(uart, MR) & MR_CLOCK_DIV8));
     cadence_write(uart, RX_TRIGGER, 1);
     cadence_write(uart, RX_TIMEOUT, 10);
     cadence_write(uart, CR, CR_RX_ENABLE | CR_TX_ENABLE | CR_RESTART_TIMEOUT);
