@@ -14,13 +14,7 @@ die() {
 }
 
 as_root() {
-    if [ "$(id -u)" -eq 0 ]; then
-        "$@"
-    elif command -v sudo >/dev/null; then
-        sudo "$@"
-    else
-        die "root or sudo is needed for: $*"
-    fi
+    if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo "$@"; fi
 }
 
 # The Debian mirror that apt uses for main, or BULKHEAD_MIRROR.
@@ -48,11 +42,22 @@ keyring() {
     die "Debian's archive keyring is missing (package debian-archive-keyring)"
 }
 
+# What a chatty command says is shown only if it fails.
+quietly() {
+    mkdir -p "$cache"
+    if ! "$@" >"$cache/setup.log" 2>&1 </dev/null; then
+        cat "$cache/setup.log" >&2
+        die "this failed: $*"
+    fi
+}
+
 # From the system's own suites, or from another one: install_packages [-t SUITE] PACKAGE...
 install_packages() {
+    [ "$(id -u)" -eq 0 ] || command -v sudo >/dev/null || die "root or sudo is needed to install packages: $*"
     if [ -z "${packages_read:-}" ]; then
-        as_root apt-get -q update
+        quietly as_root apt-get -q update
         packages_read=1
     fi
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=300 install -y --no-install-recommends "$@"
+    quietly as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0 install -y \
+        --no-install-recommends "$@"
 }

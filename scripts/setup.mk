@@ -5,6 +5,7 @@
 setup:
 	$(Q)scripts/setup.sh
 	$(Q)scripts/fetch.sh all
+	@echo 'bulkhead: everything that is needed is here' >&2
 
 $(TOOLCHAIN): scripts/setup.sh scripts/packages.txt
 	@mkdir -p $(@D)
