@@ -24,6 +24,10 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 .SUFFIXES:
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := all
+ifeq ($(wildcard arch/$(ARCH)/start.S),)
+$(error ARCH=$(ARCH): there is no arch/$(ARCH); there are: $(patsubst arch/%/start.S,%,$(wildcard arch/*/start.S)))
+endif
+
 Q := $(if $(filter 1,$(V)),,@)
 say = $(if $(filter 1,$(V)),,@printf '  %-7s %s\n' '$(1)' '$(2)';)
 
@@ -38,8 +42,8 @@ include scripts/test.mk
 all: image host
 
 run: image host guests
-	$(Q)QEMU_ARGS='$(QEMU_ARGS)' $(HOST)/bulkhead run --arch $(ARCH) --smp $(SMP) --memory $(MEM) --cpu $(CPU) \
-	    --append '$(APPEND)' --image $(OUT)/bulkhead.bin -C $(GUESTS) $(VMS)
+	$(Q)$(HOST)/bulkhead run --arch $(ARCH) --smp $(SMP) --memory $(MEM) --cpu $(CPU) --append '$(APPEND)' \
+	    --image $(OUT)/bulkhead.bin -C $(GUESTS) $(VMS) $(if $(QEMU_ARGS),-- $(QEMU_ARGS))
 
 help:
 	@sed '/^# /d;s/^\.$$//' scripts/help.txt
