@@ -25,11 +25,15 @@ struct place {
     int depth; // -1: not found
 };
 
+// What a child of the root stands for.
+enum section { SECTION_OTHER, SECTION_CHOSEN, SECTION_ALIASES, SECTION_RESERVED, SECTION_CPUS };
+
 struct reader {
     const void *fdt;
     struct board *board;
-    int stdout_node;      // where stdout-path points, or negative
-    struct place console; // that node, or else the first UART we know
+    enum section section; // of the walk
+    int chosen, aliases;  // negative: not there
+    struct place console; // where stdout-path points, or else the first UART we know
     struct place irqchip;
     struct place timer;
     u32 gic_phandle; // 0: no interrupt controller that we know
@@ -77,16 +81,24 @@ static void prop_string(const void *fdt, int node, const char *name, char *out, 
     out[n] = '\0';
 }
 
-static bool node_is_enabled(const void *fdt, int node) {
-    int length = 0;
-    const char *status = fdt_getprop(fdt, node, "status", &length);
-    return !status || (length >= 3 && memcmp(status, "ok", 3) == 0) || (length >= 5 && memcmp(status, "okay", 5) == 0);
+// A property's value while the tree is walked.
+struct value {
+    const char *bytes; // nullptr: the node has no such property
+    int size;
+};
+
+// The properties that tell what a node is.
+struct traits {
+    struct value compatible, device_type, status;
+};
+
+static bool value_is(const struct value *value, const char *string) {
+    return value->bytes && value->size == (int)strlen(string) + 1 &&
+           memcmp(value->bytes, string, (size_t)value->size) == 0;
 }
 
-static bool node_has_type(const void *fdt, int node, const char *type) {
-    int length = 0;
-    const char *text = fdt_getprop(fdt, node, "device_type", &length);
-    return text && length == (int)strlen(type) + 1 && memcmp(text, type, (size_t)length) == 0;
+static bool is_enabled(const struct traits *traits) {
+    return !traits->status.bytes || value_is(&traits->status, "okay") || value_is(&traits->status, "ok");
 }
 
 // ── Addresses ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -435,16 +447,24 @@ static void read_cpu(const struct reader *r, const struct place *at) {
 
 // ── The walk ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-static bool name_is(const void *fdt, int node, const char *name) {
-    int length = 0;
-    const char *text = fdt_get_name(fdt, node, &length);
-    return text && length == (int)strlen(name) && memcmp(text, name, (size_t)length) == 0;
+static enum section section_of(const void *fdt, int node) {
+    static const char *const names[] = {
+        [SECTION_CHOSEN] = "chosen",
+        [SECTION_ALIASES] = "aliases",
+        [SECTION_RESERVED] = "reserved-memory",
+        [SECTION_CPUS] = "cpus",
+    };
+    const char *name = fdt_get_name(fdt, node, nullptr);
+    for (enum section i = SECTION_CHOSEN; name && i < ARRAY_SIZE(names); i++)
+        if (strcmp(name, names[i]) == 0)
+            return i;
+    return SECTION_OTHER;
 }
 
-static void visit_device(struct reader *r, const struct place *at) {
-    int length = 0;
-    const char *list = fdt_getprop(r->fdt, self(at), "compatible", &length);
-    if (!list || !node_is_enabled(r->fdt, self(at)))
+static void visit_device(struct reader *r, const struct place *at, const struct traits *traits) {
+    const char *list = traits->compatible.bytes;
+    const int length = traits->compatible.size;
+    if (!list || !is_enabled(traits))
         return;
     const enum irqchip_kind chip = irqchip_kind_of(list, length);
     const enum uart_kind uart = uart_kind_of(list, length);
@@ -460,76 +480,133 @@ static void visit_device(struct reader *r, const struct place *at) {
     }
 }
 
-static void visit(struct reader *r, const struct place *at) {
-    const int node = self(at);
-    if (node == r->stdout_node)
-        r->console = *at;
-    if (at->depth == 1 && node_has_type(r->fdt, node, "memory")) {
-        if (node_is_enabled(r->fdt, node))
+static void visit(struct reader *r, const struct place *at, const struct traits *traits) {
+    if (at->depth == 1)
+        r->section = section_of(r->fdt, self(at));
+    if (at->depth == 1 && r->section == SECTION_CHOSEN) {
+        r->chosen = self(at);
+    } else if (at->depth == 1 && r->section == SECTION_ALIASES) {
+        r->aliases = self(at);
+    } else if (at->depth == 1 && value_is(&traits->device_type, "memory")) {
+        if (is_enabled(traits))
             read_memory(r, at);
-    } else if (at->depth == 2 && name_is(r->fdt, at->node[1], "reserved-memory")) {
-        if (node_is_enabled(r->fdt, node))
+    } else if (at->depth == 2 && r->section == SECTION_RESERVED) {
+        if (is_enabled(traits))
             read_reserved(r, at);
-    } else if (at->depth == 2 && name_is(r->fdt, at->node[1], "cpus")) {
-        if (node_has_type(r->fdt, node, "cpu") && node_is_enabled(r->fdt, node))
+    } else if (at->depth == 2 && r->section == SECTION_CPUS) {
+        if (value_is(&traits->device_type, "cpu") && is_enabled(traits))
             read_cpu(r, at);
     } else if (at->depth > 0) {
-        visit_device(r, at);
+        visit_device(r, at, traits);
     }
 }
 
+static void note_property(const void *fdt, int offset, struct traits *traits) {
+    struct value value;
+    const char *name = nullptr;
+    value.bytes = fdt_getprop_by_offset(fdt, offset, &name, &value.size);
+    if (!value.bytes || !name)
+        return;
+    if (strcmp(name, "compatible") == 0)
+        traits->compatible = value;
+    else if (strcmp(name, "device_type") == 0)
+        traits->device_type = value;
+    else if (strcmp(name, "status") == 0)
+        traits->status = value;
+}
+
+// Goes through the tags once: asking libfdt for each node and each property by name would go through them four times
+// over. A node's properties come before its children, so it is complete at the next node's begin or its own end.
 static void walk(struct reader *r) {
     struct place at = {.depth = -1};
-    int depth = -1;
-    for (int node = fdt_next_node(r->fdt, -1, &depth); node >= 0 && depth >= 0;
-         node = fdt_next_node(r->fdt, node, &depth)) {
-        if (depth >= MAX_DEPTH)
+    struct traits traits = {0};
+    int depth = -1, next = 0;
+    bool pending = false;
+
+    for (int offset = 0; offset >= 0; offset = next) {
+        const u32 tag = fdt_next_tag(r->fdt, offset, &next);
+        if (tag == FDT_PROP && pending)
+            note_property(r->fdt, offset, &traits);
+        if (tag == FDT_PROP || tag == FDT_NOP)
             continue;
-        at.node[depth] = node;
-        at.depth = depth;
-        visit(r, &at);
+        if (pending)
+            visit(r, &at, &traits);
+        pending = tag == FDT_BEGIN_NODE && ++depth < MAX_DEPTH;
+        if (pending) {
+            at.node[depth] = offset;
+            at.depth = depth;
+            traits = (struct traits){0};
+        }
+        if (tag == FDT_END_NODE)
+            depth--;
+        else if (tag == FDT_END)
+            break;
     }
 }
 
 // ── /chosen ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
+// Goes down from the root; depth stays -1 if the path leads nowhere.
+static struct place place_of_path(const void *fdt, const char *path, int length) {
+    struct place at = {.depth = 0};
+    const char *end = path + length;
+    while (path < end) {
+        const char *name = path;
+        while (path < end && *path != '/')
+            path++;
+        if (path > name) {
+            const int node = fdt_subnode_offset_namelen(fdt, self(&at), name, (int)(path - name));
+            if (node < 0 || at.depth + 1 >= MAX_DEPTH)
+                return (struct place){.depth = -1};
+            at.node[++at.depth] = node;
+        }
+        if (path < end)
+            path++;
+    }
+    return at;
+}
+
 // stdout-path: a path or an alias, then perhaps a colon and options of no interest ("serial0:115200n8").
-static int stdout_node(const void *fdt, int chosen) {
+static struct place stdout_place(const struct reader *r) {
     static const char *const names[] = {"stdout-path", "linux,stdout-path"};
     for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
-        int length = 0;
-        const char *path = fdt_getprop(fdt, chosen, names[i], &length);
-        if (!path || length <= 0)
-            continue;
-        int n = 0;
-        while (n < length && path[n] && path[n] != ':')
+        int size = 0, n = 0;
+        const char *path = fdt_getprop(r->fdt, r->chosen, names[i], &size);
+        while (path && n < size && path[n] && path[n] != ':')
             n++;
-        if (n)
-            return fdt_path_offset_namelen(fdt, path, n);
+        if (n == 0)
+            continue;
+        if (path[0] == '/')
+            return place_of_path(r->fdt, path, n);
+        path = r->aliases < 0 ? nullptr : fdt_getprop_namelen(r->fdt, r->aliases, path, n, &size);
+        if (path)
+            return place_of_path(r->fdt, path, (int)strnlen(path, (size_t)size));
     }
-    return -FDT_ERR_NOTFOUND;
+    return (struct place){.depth = -1};
 }
 
 static void read_chosen(struct reader *r) {
     struct board *board = r->board;
-    const int chosen = fdt_path_offset(r->fdt, "/chosen");
     u64 start, end;
-    if (chosen < 0)
+    if (r->chosen < 0)
         return;
-    prop_string(r->fdt, chosen, "bootargs", board->cmdline, sizeof(board->cmdline));
-    if (prop_u32_or_u64(r->fdt, chosen, "linux,initrd-start", &start) &&
-        prop_u32_or_u64(r->fdt, chosen, "linux,initrd-end", &end) && start < end) {
+    prop_string(r->fdt, r->chosen, "bootargs", board->cmdline, sizeof(board->cmdline));
+    if (prop_u32_or_u64(r->fdt, r->chosen, "linux,initrd-start", &start) &&
+        prop_u32_or_u64(r->fdt, r->chosen, "linux,initrd-end", &end) && start < end) {
         board->bundle = (struct region){start, end - start};
         board_reserve(board, board->bundle);
     }
-    r->stdout_node = stdout_node(r->fdt, chosen);
+    const struct place console = stdout_place(r);
+    if (console.depth > 0)
+        r->console = console;
 }
 
 int fdt_read_board(const void *fdt, u64 max_size, struct board *board, char *why, size_t why_size) {
     struct reader r = {
         .fdt = fdt,
         .board = board,
-        .stdout_node = -FDT_ERR_NOTFOUND,
+        .chosen = -1,
+        .aliases = -1,
         .console.depth = -1,
         .irqchip.depth = -1,
         .timer.depth = -1,
@@ -550,8 +627,8 @@ int fdt_read_board(const void *fdt, u64 max_size, struct board *board, char *why
     board->fdt = (struct region){(u64)(uintptr_t)fdt, fdt_totalsize(fdt)};
     board_reserve(board, board->fdt);
     read_reservation_block(&r);
-    read_chosen(&r);
     walk(&r);
+    read_chosen(&r);
     prop_string(fdt, 0, "model", board->model, sizeof(board->model));
     if (!board->model[0])
         prop_string(fdt, 0, "compatible", board->model, sizeof(board->model));
