@@ -27,7 +27,7 @@ extern const struct uart_driver uart_pl011, uart_16550, uart_cadence;
 // Boot.
 [[nodiscard]] int uart_init(const struct board_uart *uart);
 // The same with a driver of the caller's (arch/host, tests).
-void uart_use(const struct uart_driver *driver, const struct board_uart *uart);
+void uart_use(const struct uart_driver *with, const struct board_uart *uart);
 
 // Bytes accepted, maybe 0: never waits. Any.
 u32 uart_send(const char *bytes, u32 count);

@@ -161,19 +161,15 @@ static void put_integer(struct output *out, const struct spec *spec, uint64_t va
 }
 
 static void put_signed(struct output *out, const struct spec *spec, int64_t value) {
-    if (spec->length == sizeof(char))
-        value = (signed char)value;
-    else if (spec->length == sizeof(short))
-        value = (short)value;
+    const int spare = 8 * ((int)sizeof(value) - spec->length);
+    value = (int64_t)((uint64_t)value << spare) >> spare;
     const char *prefix = value < 0 ? "-" : spec->plus ? "+" : spec->space ? " " : "";
     put_integer(out, spec, value < 0 ? 0 - (uint64_t)value : (uint64_t)value, prefix, 'd');
 }
 
 static void put_unsigned(struct output *out, const struct spec *spec, uint64_t value, char conversion) {
-    if (spec->length == sizeof(char))
-        value = (unsigned char)value;
-    else if (spec->length == sizeof(short))
-        value = (unsigned short)value;
+    const int spare = 8 * ((int)sizeof(value) - spec->length);
+    value = value << spare >> spare;
     const char *prefix = "";
     if (spec->alternate && value)
         prefix = conversion == 'x' ? "0x" : conversion == 'X' ? "0X" : "";

@@ -9,4 +9,4 @@
 
 // At most `size` bytes are written, the terminating zero included; the length that the whole text has is returned.
 [[gnu::format(printf, 3, 4)]] int snprintf(char *buf, size_t size, const char *fmt, ...);
-[[gnu::format(printf, 3, 0)]] int vsnprintf(char *buf, size_t size, const char *fmt, va_list args);
+[[gnu::format(printf, 3, 0)]] int vsnprintf(char *buf, size_t size, const char *fmt, va_list list);
