@@ -10,7 +10,7 @@ enum {
     CR_RESTART_TIMEOUT = 1 << 6,
     MR = 0x04,
     MR_CLOCK_DIV8 = 1 << 0, // belongs to the speed
-    MR_8N1 = 4 << 3, // 8 bits, no parity, 1 stop bit, normal mode
+    MR_8N1 = 4 << 3,        // 8 bits, no parity, 1 stop bit, normal mode
     IER = 0x08,
     IDR = 0x0c,
     ISR = 0x14,
