@@ -27,9 +27,10 @@ void waitq_init(struct waitq *wq);
 // The same with a deadline (arch_now_ns() scale); `timed_out` is set to whether the deadline passed with cond false.
 #define waitq_wait_until(wq, cond, deadline_ns, timed_out)                                                             \
     do {                                                                                                               \
+        u64 wait_deadline_ = (deadline_ns); /* evaluated once */                                                       \
         spin_lock(&(wq)->lock);                                                                                        \
         (timed_out) = false;                                                                                           \
-        while (!(cond) && !((timed_out) = !waitq_sleep_until_locked(wq, deadline_ns)))                                 \
+        while (!(cond) && !((timed_out) = !waitq_sleep_until_locked(wq, wait_deadline_)))                              \
             ;                                                                                                          \
         spin_unlock(&(wq)->lock);                                                                                      \
     } while (0)
