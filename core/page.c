@@ -18,12 +18,14 @@ enum {
     GIB_BLOCKS = 512,
 };
 
-struct carved {       // the pages of one carved block; bit n: page n
+// The pages of a carved block. Two bits tell what page n is: neither, free; both, the first of an allocation; used
+// alone, its continuation; first alone, not ours (a block at the edge of RAM).
+struct carved {
     struct list node; // in `partial` while it has a free page
     u64 used[PAGE_WORDS];
-    u64 first[PAGE_WORDS]; // first page of an allocation: tells a wrong or a double free
-    u64 base;              // of the block
-    u32 free;              // pages
+    u64 first[PAGE_WORDS];
+    u64 base; // of the block
+    u32 free; // pages
 };
 
 struct span { // neighbouring blocks; each has at least one page of ours
@@ -74,11 +76,11 @@ static struct span *span_of(u64 address) {
     return NULL;
 }
 
-// Makes a block's record, with no page free.
+// Makes a block's record, with no page ours.
 static struct carved *carve(struct span *s, u64 block) {
     struct carved *c = &s->carved[block];
     *c = (struct carved){.base = s->base + block * BLOCK_SIZE};
-    memset(c->used, 0xff, sizeof(c->used));
+    memset(c->first, 0xff, sizeof(c->first));
     list_init(&c->node);
     bit_set(s->is_carved, block);
     return c;
@@ -93,7 +95,7 @@ static struct carved *carve_free_block(void) {
         bit_clear(s->free, block);
         mem.free_blocks--;
         struct carved *c = carve(s, block);
-        memset(c->used, 0, sizeof(c->used));
+        memset(c->first, 0, sizeof(c->first));
         c->free = BLOCK_PAGES;
         list_push_back(&mem.partial, &c->node);
         return c;
@@ -103,21 +105,25 @@ static struct carved *carve_free_block(void) {
 
 // Where in the block 2^order naturally aligned pages are free; BLOCK_PAGES: nowhere.
 static u32 carved_find(const struct carved *c, u32 order) {
-    u32 pages = 1u << order;
-    for (u32 at = 0; at < BLOCK_PAGES; at += MAX(pages, 64u)) {
-        if (pages >= 64) {
-            if (bit_find(c->used, at, at + pages, true) == at + pages)
-                return at;
+    // Bit n of aligned[order]: a run of that order may start at page n of a word.
+    static const u64 aligned[] = {
+        ~0ull, 0x5555555555555555, 0x1111111111111111, 0x0101010101010101, 0x0001000100010001, 0x0000000100000001};
+    u32 words = order > 6 ? 1u << (order - 6) : 1;
+    for (u32 w = 0; w < PAGE_WORDS; w += words) {
+        u64 taken = 0;
+        for (u32 i = w; i < w + words; i++)
+            taken |= c->used[i] | c->first[i];
+        if (order >= 6) {
+            if (!taken)
+                return w * 64;
             continue;
         }
-        u64 run = ~c->used[at / 64]; // fold: bit n stays if the bits n … n + pages - 1 are all free
-        for (u32 have = 1; have < pages; have *= 2)
+        u64 run = ~taken; // fold: bit n stays if the pages n … n + 2^order - 1 are all free
+        for (u32 have = 1; have < 1u << order; have *= 2)
             run &= run >> have;
-        static const u64 aligned[] = {
-            ~0ull, 0x5555555555555555, 0x1111111111111111, 0x0101010101010101, 0x0001000100010001, 0x0000000100000001};
         run &= aligned[order];
         if (run)
-            return at + (u32)__builtin_ctzll(run);
+            return w * 64 + (u32)__builtin_ctzll(run);
     }
     return BLOCK_PAGES;
 }
@@ -175,6 +181,8 @@ void page_free(void *p, u32 order) {
     BUG_ON(!bit_test(c->first, at));
     BUG_ON(bit_find(c->first, at + 1, at + pages, true) != at + pages);
     BUG_ON(bit_find(c->used, at, at + pages, false) != at + pages);
+    u32 next = at + pages;
+    BUG_ON(next < BLOCK_PAGES && bit_test(c->used, next) && !bit_test(c->first, next));
     bit_clear(c->first, at);
     for (u32 i = at; i < at + pages; i++)
         bit_clear(c->used, i);
@@ -336,7 +344,7 @@ static void range_add(u64 start, u64 end) {
             if (!c->free)
                 list_push_back(&mem.partial, &c->node);
             for (u64 page = start; page < stop; page += PAGE_SIZE)
-                bit_clear(c->used, page % BLOCK_SIZE / PAGE_SIZE);
+                bit_clear(c->first, page % BLOCK_SIZE / PAGE_SIZE);
             c->free += (u32)((stop - start) / PAGE_SIZE);
         }
         mem.total += stop - start;

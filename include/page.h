@@ -15,7 +15,7 @@ struct page_stats {
 };
 
 // Gives all RAM of the board less its reservations, the hypervisor's own image and page 0 to the allocator. Writes only
-// its own records (150 bytes a 2 MiB block are set aside in RAM, next to none of them written). Context: boot.
+// its own records (160 bytes a 2 MiB block are set aside in RAM, next to none of them written). Context: boot.
 void page_init(const struct board *board, pa_t image_start, pa_t image_end);
 // 2^order contiguous, naturally aligned, zeroed 4 KiB pages (order ≤ 8); NULL if there is none. Context: any,
 // LOCK_PAGE.
