@@ -23,7 +23,7 @@ $(foreach t,$(UNIT_BIN),$(eval $(notdir $(t)): $(t)))
 
 # LENIENT=1 leaves out what does not compile.
 define archive
-	$(call say,AR,$@)rm -f $@.new && $(AR) rcsD $@.new $(if $(LENIENT),$$(ls $^ 2>/dev/null),$^) && mv $@.new $@
+	$(call say,AR,$@)rm -f $@.new && $(AR) rcsD $@.new $(if $(LENIENT),$$(for o in $^; do [ ! -e $$o ] || echo $$o; done),$^) && mv $@.new $@
 endef
 
 $(HOST)/libbulkhead.a: $(call host_obj,san)
@@ -32,10 +32,14 @@ $(HOST)/libbulkhead.a: $(call host_obj,san)
 $(HOST)/libbulkhead-plain.a: $(call host_obj,plain)
 	$(archive)
 
+# What several unit tests share.
+$(HOST)/libunit.a: $(UNIT_LIB_SRC:%=$(HOST)/san/%.o)
+	$(archive)
+
 $(HOST)/bulkhead: $(TOOL_SRC:%=$(HOST)/plain/%.o) $(HOST)/libbulkhead-plain.a
 	$(call say,LINK,$@)$(CC) -fuse-ld=lld-$(LLVM) -o $@ $^
 
-$(UNIT_BIN): $(HOST)/%: $(HOST)/san/tests/unit/%.c.o $(UNIT_LIB_SRC:%=$(HOST)/san/%.o) $(HOST)/libbulkhead.a
+$(UNIT_BIN): $(HOST)/%: $(HOST)/san/tests/unit/%.c.o $(HOST)/libunit.a $(HOST)/libbulkhead.a
 	$(call say,LINK,$@)$(CC) $(HOST_LDFLAGS_san) -fuse-ld=lld-$(LLVM) -o $@ $^ -lcmocka
 
 $(TEST_TOOL_BIN): $(HOST)/%: $(HOST)/san/tests/tools/%.c.o $(HOST)/libbulkhead.a

@@ -9,9 +9,11 @@ export BULKHEAD_GUESTS := $(GUESTS)
 export BULKHEAD_TOML_TEST := $(CACHE)/toml-test
 
 .PHONY: test check tidy cppcheck toml-test tests
+# T=test_... needs that unit test only.
+TESTED := $(if $(filter test_%,$(T)),$(or $(filter $(T)%,$(notdir $(UNIT_BIN))),tests),tests)
 # What fails to build is reported by the test that needs it, and the others still run.
 test: | $(TOOLCHAIN)
-	$(Q)$(MAKE) -k -j$(JOBS) tests; /usr/bin/python3 scripts/test.py $(T)
+	$(Q)$(MAKE) -k -j$(JOBS) $(TESTED); /usr/bin/python3 scripts/test.py $(T)
 
 tests: unit image host guests toml-test guest-programs
 
