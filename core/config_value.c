@@ -302,9 +302,7 @@ void config_read_affinity(struct config_reader *c, const struct toml_node *value
     for (const struct toml_node *list = value->first; list != NULL; list = list->next) {
         if (list->type != TOML_ARRAY) {
             config_fail(c, list, "affinity: expected a list for each vCPU, found %s", toml_type_name(list->type));
-            continue;
-        }
-        if (read_mask(c, list, &mask) && c->affinity_lists < VM_CPUS_MAX) {
+        } else if (read_mask(c, list, &mask) && c->affinity_lists < VM_CPUS_MAX) {
             out->sched.affinity[c->affinity_lists] = mask;
             out->pos.affinity[c->affinity_lists] = value_pos(list);
         }

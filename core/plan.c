@@ -88,12 +88,12 @@ static bool check_kind(const struct check *c, const struct image_info *info) {
         return true;
     bool is_linux = kind_is_linux(info->kind), is_elf = info->kind == IMAGE_ELF64;
     if (image_is_compressed(info->kind)) {
-        plan_fail(c, at, "kernel = \"%.80s\": a %s; unpack it first", path, kind);
+        plan_fail(c, at, "kernel = \"%.80s\": %s; unpack it first", path, kind);
     } else if (info->kind == IMAGE_RAW && protocol == BOOT_AUTO) {
         plan_fail(c, at, "kernel = \"%.80s\": neither a Linux image nor ELF; a flat binary needs protocol = \"raw\"",
                   path);
     } else if ((protocol == BOOT_LINUX && !is_linux) || (protocol == BOOT_ELF && !is_elf) || (!is_linux && !is_elf)) {
-        plan_fail(c, at, "kernel = \"%.80s\": protocol = \"%s\" cannot boot a %s", path, boot_protocol_name(protocol),
+        plan_fail(c, at, "kernel = \"%.80s\": protocol = \"%s\" cannot boot it (%s)", path, boot_protocol_name(protocol),
                   kind);
     } else if (machine != MACHINE_UNKNOWN && info->machine != machine) {
         plan_fail(c, at, "kernel = \"%.80s\": built for %s, this machine is %s", path,
@@ -108,6 +108,8 @@ static void check_raw(const struct check *c, u64 size) {
     const struct vm_config *config = c->config;
     u64 base = c->machine->guest_ram_base, end = base + config->memory;
     u64 load = config->boot.load, entry = config->boot.entry;
+    if (c->machine->arch == PLAN_ARCH_ANY)
+        return; // nor is it known where the guest's memory is
     if (load < base || load >= end) {
         plan_fail(c, &config->pos.load, "load = 0x%llx: outside the VM's memory, 0x%llx to 0x%llx",
                   (unsigned long long)load, (unsigned long long)base, (unsigned long long)(end - 1));
@@ -137,7 +139,7 @@ static u64 check_kernel(const struct check *c) {
         return file.size;
     }
     if (err != 0) {
-        plan_fail(c, &config->pos.kernel, "kernel = \"%.80s\": a damaged %s: %s", config->boot.kernel,
+        plan_fail(c, &config->pos.kernel, "kernel = \"%.80s\": damaged (%s): %s", config->boot.kernel,
                   image_kind_name(info.kind), info.why);
         return 0;
     }
