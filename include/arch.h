@@ -27,6 +27,14 @@ struct vcpu;
 struct vm;
 
 // ── CPU and time ────────────────────────────────────────────────────────────────────────────────────────────────────
+// Where the hypervisor's own image lies. Boot.
+pa_t arch_image_start(void);
+pa_t arch_image_end(void);
+// The calling CPU's identity, as in struct board_cpu. Boot.
+u64 arch_cpu_hwid(void);
+// The hypervisor's own mapping: RAM writable and not executable, our image by its sections, the board's devices. Called
+// once, after page_init; starts what all CPUs share (interrupt distributor, clock rate). Boot.
+void arch_memory_init(const struct board *board);
 // Finishes this CPU's set-up: traps, interrupt controller, timer. Boot.
 void arch_cpu_init(struct cpu *cpu);
 // Starts a stopped CPU at smp_secondary_main(cpu) on the given stack top. 0, -ENODEV, -EIO. Boot.
@@ -86,6 +94,7 @@ void arch_vm_sync_code(void *start, u64 size);
 // Zeroes memory the fastest way that the CPU has. p and size are multiples of 4 KiB. Any, MMU on.
 void arch_zero(void *p, u64 size);
 [[nodiscard]] int arch_vcpu_init(struct vcpu *v);
+void arch_vcpu_fini(struct vcpu *v);
 // Architectural reset state, the guest starts at `entry` with `arg` in the first argument register. The vCPU is not
 // loaded. Task.
 void arch_vcpu_reset(struct vcpu *v, u64 entry, u64 arg);
@@ -125,6 +134,8 @@ u64 arch_guest_ram_base(void);
 [[nodiscard]] int arch_guest_devices(struct vm *vm); // creates the irqchip and the fixed devices
 void arch_guest_devices_fini(struct vm *vm);
 [[nodiscard]] int arch_guest_fdt(const struct vm *vm, void *fdt);
+// Which architecture's images the planner asks for (enum plan_arch). Any.
+u32 arch_plan(void);
 // The image kinds that this architecture's guests boot, for messages and checks.
 bool arch_image_bootable(const struct image_info *info, const char **why);
 // Where the boot protocol wants the kernel, relative to RAM base, for the given image. Task.

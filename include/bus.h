@@ -2,6 +2,8 @@
 // The guest's bus: device models by guest-physical range.
 #pragma once
 
+#include <stdatomic.h>
+
 #include "types.h"
 
 struct vcpu;
@@ -10,7 +12,7 @@ struct vdev;
 
 struct bus_access {
     struct vcpu *vcpu;
-    u64 offset; // from the device's base; naturally aligned to size, and inside the device
+    u64 offset; // from the device's base, set by the bus; naturally aligned to size, and inside the device
     u64 value;  // written value, zero-extended; a read puts its answer here
     u8 size;    // 1, 2, 4, 8
     bool write;
@@ -32,14 +34,17 @@ struct vdev {
 enum { BUS_MAX_DEVICES = 32 };
 
 struct bus {
+    struct vdev *_Atomic hint; // served the last access; never NULL once a device is there
     u32 count;
     struct vdev *devices[BUS_MAX_DEVICES]; // sorted by base; fixed once the VM is created
 };
 
 void bus_init(struct bus *bus);
-// -EEXIST: overlaps a device; -ENOSPC. Context: VM creation.
+// base and size are multiples of 8. -EINVAL: they are not, or the range is empty or wraps; -EEXIST: overlaps a device;
+// -ENOSPC. Context: VM creation.
 [[nodiscard]] int bus_add(struct bus *bus, struct vdev *dev);
+// Context: VM (re)start, no vCPU runs.
 void bus_reset(struct bus *bus);
-// Finds the device and calls it. -ENODEV: nothing there; -EINVAL: misaligned or across a device's end. Context: any
-// vCPU.
+// Finds the device, sets a->offset and calls it. -ENODEV: nothing there; -EINVAL: misaligned; else what the device says.
+// Context: any vCPU.
 [[nodiscard]] int bus_access(struct bus *bus, gpa_t at, struct bus_access *a);

@@ -21,15 +21,18 @@ struct irqchip_ops {
     void (*set)(struct vm *vm, u32 irq, bool level);
     // The level of a private line of one vCPU (GIC PPI INTID 16…31). Any.
     void (*set_ppi)(struct vcpu *v, u32 irq, bool level);
-    // VEXIT_SEND_IPI: exit->value is the architecture's request register. Task, sender loaded.
+    // VEXIT_SEND_IPI: exit->value is the architecture's request, exit->nr says which register (GICv3: 0 SGI1R, 1 SGI0R,
+    // 2 ASGI1R). Task, sender loaded.
     void (*ipi)(struct vcpu *v, const struct vexit *exit);
-    // Moves what is deliverable into the interface's image (list registers). Called with irqs masked by v's own task,
-    // loaded.
+    // Clears v->irq_work, takes back what the guest has finished, and moves what is deliverable into the interface's
+    // image (list registers). Called before an entry when irq_work is set, by v's own task, loaded.
     void (*flush)(struct vcpu *v);
-    // Would v, were it halted, wake for an interrupt now? (Ignores the guest's CPU interrupt mask, as WFI does.) Any.
+    // Would v, were it halted, wake for an interrupt now? (Ignores the guest's CPU interrupt mask, as WFI does.) Exact
+    // if v is loaded here or saved; takes no lock. Any.
     bool (*ready)(struct vcpu *v);
     // One line per interesting interrupt, for `vm show`. Any.
     size_t (*describe)(struct vm *vm, char *buf, size_t size);
 };
 
+// The devices' call. Any; a lock of a rank below LOCK_IRQCHIP may be held.
 void irqchip_set(struct vm *vm, u32 irq, bool level);

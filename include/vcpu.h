@@ -24,7 +24,7 @@ struct vcpu_stats {
     u64 count[VEXIT_KINDS];
     u64 ticks[VEXIT_KINDS]; // hypervisor time, from the exit to the next entry
     u64 guest_ticks;
-    u64 irqs; // interrupts injected
+    u64 irqs; // interrupts put into list registers
 };
 
 struct vcpu {
@@ -32,13 +32,16 @@ struct vcpu {
     struct vm *vm;
     u32 id;
     _Atomic u32 requests;
-    _Atomic u32 irq_work;          // set by the irqchip: flush before the next entry
-    _Atomic bool halted;           // blocked in a halt
-    _Atomic enum vcpu_power power; // changes under vm->lock (see vcpu_power_move)
-    void *irqchip;                 // the controller's own part
+    _Atomic u32 irq_work;           // set by the irqchip: flush before the next entry
+    _Atomic bool halted;            // blocked in a halt
+    _Atomic(enum vcpu_power) power; // changes under vm->lock
+    void *irqchip;                  // the controller's own part
     struct task task;
     struct waitq wq; // halt, and parking while off
     u64 entry, arg;  // for the next start; written before power becomes ON_PENDING
+    u32 placed_on;   // pCPU it counts on, while placed
+    bool placed;
+    _Atomic bool retired; // its VM is being destroyed
     struct vcpu_stats stats;
 };
 
@@ -47,7 +50,6 @@ void vcpu_fini(struct vcpu *v);
 // Makes v look at its interrupts and requests soon, wherever it is: in a guest on another CPU, halted, or about to
 // enter. The caller has set irq_work or requests before. Any.
 void vcpu_kick(struct vcpu *v);
-// CPU_ON: 0, -EINVAL (no such vCPU), -EALREADY (on), -EBUSY (being switched on), -EPERM (the VM is stopping). Any task.
+// Power-on of a vCPU that is off, by the VM's start or a CPU_ON: 0, -EINVAL (no such vCPU), -EALREADY (on), -EBUSY
+// (being switched on), -EPERM (the VM is stopping). Any task.
 [[nodiscard]] int vcpu_start(struct vm *vm, u32 target, u64 entry, u64 arg);
-// The vCPU whose registers are loaded on this CPU, or NULL. Any.
-struct vcpu *vcpu_loaded(void);

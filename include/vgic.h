@@ -37,16 +37,25 @@ enum {
 #define VGIC_HCR_LRENPIE BIT(2) // exit at an EOI for which no LR was found
 #define VGIC_HCR_NPIE BIT(3)    // exit when no LR is pending
 
-// The virtual CPU interface. Owned by the vCPU's own task while it runs; others look at it with the vCPU not running,
-// or content themselves with the state of its last exit.
+// The virtual CPU interface. Owned by the vCPU's own task while it runs; others look at it with the vCPU not running, or
+// content themselves with the state of its last exit.
+//
+// What the architecture does with it:
+//   entry   writes each lr[n] of lr_dirty to the hardware (a zero retires it) and clears lr_dirty; writes hcr, with
+//           EOIcount = 0, if hcr_dirty, and clears that
+//   exit    while lr_used: lr_empty = (ELRSR | EISR) & lr_used & ~lr_dirty. A list register that raises a maintenance
+//           interrupt is a finished one (EISR; ELRSR does not count it). On a maintenance interrupt, sets v->irq_work.
+//           If hcr has LRENPIE: eoi_count = EOIcount
+//   sync    (arch_irq_sync) as exit, and reads lr[n] of lr_used & ~lr_dirty back from the hardware
+//   save    as sync; load writes all lr[0 … lr_count - 1] (unused ones are 0) and hcr
 struct vgic_cpuif {
-    u64 lr[VGIC_MAX_LR];
-    u32 lr_count;  // in this hardware, 1…16
-    u32 lr_used;   // bit n: lr[n] holds an interrupt
-    u32 lr_dirty;  // bit n: lr[n] was written by the model and must go to the hardware before the next entry
-    u32 lr_empty;  // bits of lr_used that the hardware showed as empty (ELRSR) at the last exit; folded by flush
-    u32 eoi_count; // ICH_HCR_EL2.EOIcount at the last exit (EOIs that matched no LR); the model takes them and sets 0
-    u32 hcr;       // VGIC_HCR_* wanted
+    u64 lr[VGIC_MAX_LR]; // 0 if unused
+    u32 lr_count;        // in this hardware, 1…16
+    u32 lr_used;         // bit n: lr[n] holds an interrupt
+    u32 lr_dirty;        // bit n: lr[n] was written by the model and must go to the hardware before the next entry
+    u32 lr_empty;        // bits of lr_used whose interrupt the guest has finished; folded and cleared by flush
+    u32 eoi_count;       // EOIs that matched no list register since the model last took them (it sets 0 and hcr_dirty)
+    u32 hcr;             // VGIC_HCR_* wanted
     bool hcr_dirty;
     // moved on a vCPU switch only
     u64 vmcr;
@@ -56,11 +65,17 @@ struct vgic_cpuif {
 struct vgic_vcpu;
 struct vgic;
 
-// Created by arch_guest_devices. The distributor at gicd, vCPU n's redistributor at gicr + n * VGIC_GICR_STRIDE.
+// Created by arch_guest_devices, when the VM's vCPUs are there: sets vm->irqchip, vm->irqchip_ops and each v->irqchip, and
+// puts the distributor at gicd and vCPU n's redistributor at gicr + n * VGIC_GICR_STRIDE on the bus. -ENOMEM, or what
+// bus_add says.
 [[nodiscard]] int vgic_create(struct vm *vm, gpa_t gicd, gpa_t gicr, u32 lr_count);
 void vgic_destroy(struct vm *vm);
-// From now on the private interrupt `ppi` is backed by physical INTID `pintid`: its list register carries HW = 1, and
-// the guest's deactivation deactivates the physical interrupt. Its level is asked from arch_irq_level().
+// From now on the private interrupt `ppi` is backed by physical INTID `pintid`: its list register carries HW = 1, and the
+// guest's deactivation deactivates the physical interrupt. Its level is asked from arch_irq_level(). Before the VM runs.
 void vgic_map_ppi(struct vcpu *v, u32 ppi, u32 pintid);
+// The mapped private interrupts whose physical interrupt the model holds active: waiting for the guest, or in a list
+// register that was not finished at the last sync. For a vCPU switch. Any, v not running.
+u32 vgic_held_ppis(struct vcpu *v);
+// nullptr before vgic_create.
 struct vgic_cpuif *vgic_cpuif(struct vcpu *v);
 extern const struct irqchip_ops vgicv3_ops;

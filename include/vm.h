@@ -13,6 +13,8 @@
 #include "types.h"
 #include "vcpu.h"
 
+struct boot_entry;
+struct bundle;
 struct console;
 
 enum { VM_MAX = 32, VM_MAX_VCPUS = 16, VM_MAX_EXTENTS = 64, VM_REASON_MAX = 160 };
@@ -48,7 +50,10 @@ struct vm {
     struct spinlock lock; // state, vcpus_in, stop cause, power of its vCPUs
     enum vm_state state;
     enum vm_stop stop;
-    u32 vcpus_in;               // vCPUs inside their loop
+    bool created;               // has memory and vCPUs; else only its name and the reason why not
+    bool starting;              // being loaded by the main task
+    bool restart;               // stopped, and to be started again
+    u32 vcpus_in;               // vCPUs that are on or being switched on
     char reason[VM_REASON_MAX]; // why it failed or stopped, for `vm show`
     struct pgtable s2;
     gpa_t ram;
@@ -61,7 +66,9 @@ struct vm {
     struct console *console;
     u32 vcpu_count;
     struct vcpu *vcpus[VM_MAX_VCPUS];
-    u32 starts; // how often it was started
+    u32 starts;  // how often it was started
+    u32 crashes; // automatic restarts after a crash, in the present window
+    u64 crash_window_ns;
     u64 started_ns, stopped_ns;
     u64 created_bytes; // host memory that it holds
 };
@@ -70,16 +77,22 @@ const char *vm_state_name(enum vm_state s);
 // True if the table of the life cycle has this move.
 bool vm_state_may(enum vm_state from, enum vm_state to);
 
-// Creates memory, stage 2, devices, console and vCPU tasks, and copies the configuration. Leaves nothing behind on an
-// error; `why` says it. Context: task.
-[[nodiscard]] int vm_create(const struct vm_config *cfg, u32 id, struct vm **out, char *why, size_t why_size);
+// Memory for a struct vm that is known by name only. NULL. Task.
+[[nodiscard]] struct vm *vm_alloc(void);
+void vm_free(struct vm *vm);
+// Creates memory, stage 2, devices, console and vCPU tasks, and copies the configuration. On an error it gives back
+// what it took; `why` says what was missing. Task.
+[[nodiscard]] int vm_create(struct vm *vm, const struct vm_config *cfg, u32 id, char *why, size_t why_size);
 void vm_destroy(struct vm *vm);
-// Loads images into zeroed memory, resets devices and vCPUs, makes the primary vCPU ready to be woken (vm_run). Task.
-[[nodiscard]] int vm_boot(struct vm *vm, char *why, size_t why_size);
-// LOADED/STOPPED/FAILED → RUNNING, wakes the primary vCPU.
-void vm_run(struct vm *vm);
+// Zeroes the memory, loads the images, resets devices, chooses a pCPU for each vCPU. The VM does not run. Task (main).
+[[nodiscard]] int vm_boot(struct vm *vm, const struct bundle *bundle, struct boot_entry *entry, char *why,
+                          size_t why_size);
+// → RUNNING, and wakes the primary vCPU. Task (main).
+void vm_run(struct vm *vm, const struct boot_entry *entry);
+// → FAILED with a reason. Task (main).
+[[gnu::format(printf, 2, 3)]] void vm_fail(struct vm *vm, const char *reason, ...);
 // Asks every vCPU to leave; the first cause wins. Returns false if the VM is not running. Any task (also a vCPU's).
 [[gnu::format(printf, 3, 4)]] bool vm_stop(struct vm *vm, enum vm_stop cause, const char *reason, ...);
-// The vCPU's bookkeeping around its loop: the last one out ends the stop.
-bool vm_vcpu_enter(struct vcpu *v); // false: the VM is stopping, stay out
+// The vCPU's bookkeeping around its loop: the last one out ends the stop. Task (the vCPU's).
+void vm_vcpu_enter(struct vcpu *v);
 void vm_vcpu_leave(struct vcpu *v);

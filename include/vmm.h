@@ -3,8 +3,11 @@
 #pragma once
 
 #include "board.h"
+#include "cmdline.h"
 #include "vm.h"
 
+// Reads the hypervisor's command line; unknown words are logged. Boot.
+const struct cmdline *vmm_cmdline(const struct board *board);
 // From the bundle: every vms/*.toml becomes a VM, or a VM in state failed with the reason. Task: boot.
 void vmm_init(const struct board *board);
 // Starts the VMs with autostart, then waits until none is running (with idle=shell: for ever). Task: the main task.

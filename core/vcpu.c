@@ -1,0 +1,290 @@
+// SPDX-License-Identifier: Apache-2.0
+// A vCPU's task: parked while the vCPU is off, otherwise in the loop "run the guest, serve its exit".
+#include "vcpu.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "arch.h"
+#include "bus.h"
+#include "cpu.h"
+#include "hypercall.h"
+#include "log.h"
+#include "page.h"
+#include "vm.h"
+
+const char *vexit_kind_name(enum vexit_kind kind) {
+    static const char *const names[VEXIT_KINDS] = {
+        [VEXIT_NONE] = "interrupt",
+        [VEXIT_MMIO] = "mmio",
+        [VEXIT_PIO] = "pio",
+        [VEXIT_HYPERCALL] = "hypercall",
+        [VEXIT_HALT] = "halt",
+        [VEXIT_CPU_ON] = "cpu-on",
+        [VEXIT_CPU_OFF] = "cpu-off",
+        [VEXIT_CPU_SUSPEND] = "cpu-suspend",
+        [VEXIT_CPU_INFO] = "cpu-info",
+        [VEXIT_SYSTEM_OFF] = "system-off",
+        [VEXIT_SYSTEM_RESET] = "reset",
+        [VEXIT_SEND_IPI] = "send-ipi",
+        [VEXIT_SYSREG] = "sysreg",
+        [VEXIT_PAGE_FAULT] = "page-fault",
+        [VEXIT_FAULT] = "fault",
+        [VEXIT_FAIL_ENTRY] = "fail-entry",
+    };
+    return kind < VEXIT_KINDS ? names[kind] : "?";
+}
+
+static enum vcpu_power power_of(struct vcpu *v) {
+    return atomic_load_explicit(&v->power, memory_order_acquire); // pairs with the release in vcpu_start
+}
+
+static bool stop_wanted(struct vcpu *v) {
+    return atomic_load_explicit(&v->requests, memory_order_relaxed) & VCPU_REQ_STOP;
+}
+
+// The hardware holds one vCPU's registers at a time on each CPU; they move only when another one is to run.
+static void make_loaded(struct vcpu *v, struct cpu *cpu) {
+    if (cpu->loaded)
+        arch_vcpu_save(cpu->loaded);
+    cpu->loaded = v;
+    arch_vcpu_load(v);
+}
+
+static void unload(struct vcpu *v) {
+    struct cpu *cpu = cpu_self();
+    if (cpu->loaded != v)
+        return;
+    arch_vcpu_save(v);
+    cpu->loaded = NULL;
+}
+
+void vcpu_kick(struct vcpu *v) {
+    // Partner of the fences in sched (a switch) and in vcpu_wait: we wrote irq_work or requests and read where v is; v
+    // wrote where it is and reads irq_work and requests. One of the two sees the other.
+    atomic_thread_fence(memory_order_seq_cst);
+    struct cpu *cpu = v->task.cpu;
+    if (atomic_load_explicit(&v->halted, memory_order_relaxed))
+        waitq_wake(&v->wq);
+    else if (cpu != cpu_self() && atomic_load_explicit(&cpu->current, memory_order_relaxed) == &v->task)
+        arch_cpu_kick(cpu);
+}
+
+static bool has_work(struct vcpu *v) {
+    return atomic_load_explicit(&v->irq_work, memory_order_relaxed) ||
+           atomic_load_explicit(&v->requests, memory_order_relaxed);
+}
+
+// Blocks until an interrupt is deliverable or a request came. ready() takes the interrupt controller's lock, which may
+// not be taken inside the wait's condition; so the condition is "somebody has raised something", and ready() decides
+// outside.
+static void vcpu_wait(struct vcpu *v) {
+    arch_vcpu_halt_prepare(v);
+    for (;;) {
+        atomic_store_explicit(&v->irq_work, 0, memory_order_relaxed);
+        if (v->vm->irqchip_ops->ready(v) || atomic_load_explicit(&v->requests, memory_order_relaxed))
+            break;
+        atomic_store_explicit(&v->halted, true, memory_order_relaxed);
+        atomic_thread_fence(memory_order_seq_cst); // partner: vcpu_kick
+        waitq_wait(&v->wq, has_work(v));
+        atomic_store_explicit(&v->halted, false, memory_order_relaxed);
+    }
+    atomic_store_explicit(&v->irq_work, 1, memory_order_relaxed); // what woke us is to be injected
+}
+
+// ── Exits ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+static void crash(struct vcpu *v, const struct vexit *exit) {
+    if (exit->kind == VEXIT_PAGE_FAULT)
+        vm_stop(v->vm, VM_STOP_CRASH,
+                "vCPU %u fetched an instruction from %#llx (guest-physical %#llx), where no memory is, and its "
+                "exception vector lies in no memory either",
+                v->id, (unsigned long long)exit->gva, (unsigned long long)exit->gpa);
+    else if (exit->kind == VEXIT_FAIL_ENTRY)
+        vm_stop(v->vm, VM_STOP_CRASH, "vCPU %u could not go on: the hardware reported error %#llx", v->id,
+                (unsigned long long)exit->value);
+    else
+        vm_stop(v->vm, VM_STOP_CRASH, "vCPU %u: a fault (%s at %#llx) that the guest cannot take", v->id,
+                vexit_kind_name(exit->kind), (unsigned long long)exit->gpa);
+}
+
+static void reflect(struct vcpu *v, const struct vexit *exit) {
+    if (arch_vcpu_fault(v, exit) != 0)
+        crash(v, exit);
+}
+
+static void handle_mmio(struct vcpu *v, struct vexit *exit) {
+    struct bus_access a = {.vcpu = v, .value = exit->value, .size = exit->size, .write = exit->write};
+    if (unlikely(bus_access(&v->vm->bus, gpa(exit->gpa), &a) != 0)) {
+        reflect(v, exit);
+        return;
+    }
+    exit->value = a.value;
+    arch_vcpu_finish(v, exit);
+}
+
+static void handle_suspend(struct vcpu *v, struct vexit *exit) {
+    vcpu_wait(v);
+    exit->status = 0;
+    if (!exit->power_down) {
+        arch_vcpu_finish(v, exit);
+        return;
+    }
+    if (stop_wanted(v))
+        return;
+    unload(v); // the core was off: it resumes from reset state
+    arch_vcpu_reset(v, exit->entry, exit->arg);
+}
+
+// Back to the interrupted guest after an exit. Returns false when this vCPU's time is over.
+static bool handle_exit(struct vcpu *v, struct vexit *exit) {
+    struct vm *vm = v->vm;
+    switch (exit->kind) {
+    case VEXIT_NONE:
+        return true;
+    case VEXIT_MMIO:
+    case VEXIT_PIO:
+    case VEXIT_SYSREG:
+        handle_mmio(v, exit);
+        return true;
+    case VEXIT_SEND_IPI:
+        vm->irqchip_ops->ipi(v, exit);
+        arch_vcpu_finish(v, exit);
+        return true;
+    case VEXIT_HYPERCALL:
+        hypercall_handle(v, exit);
+        arch_vcpu_finish(v, exit);
+        return true;
+    case VEXIT_HALT:
+        vcpu_wait(v);
+        exit->status = 0;
+        exit->ticks = arch_ticks(); // sleeping is not work
+        arch_vcpu_finish(v, exit);
+        return true;
+    case VEXIT_CPU_SUSPEND:
+        handle_suspend(v, exit);
+        return true;
+    case VEXIT_CPU_ON:
+        exit->status = vcpu_start(vm, exit->target, exit->entry, exit->arg);
+        arch_vcpu_finish(v, exit);
+        return true;
+    case VEXIT_CPU_INFO:
+        exit->status = exit->target < vm->vcpu_count ? 0 : -EINVAL;
+        if (exit->status == 0)
+            exit->value = power_of(vm->vcpus[exit->target]);
+        arch_vcpu_finish(v, exit);
+        return true;
+    case VEXIT_CPU_OFF:
+        return false;
+    case VEXIT_SYSTEM_OFF:
+        vm_stop(vm, VM_STOP_SHUTDOWN, "powered off by the guest");
+        return true;
+    case VEXIT_SYSTEM_RESET:
+        vm_stop(vm, VM_STOP_RESET, "reset by the guest");
+        return true;
+    case VEXIT_FAULT:
+    case VEXIT_PAGE_FAULT:
+        reflect(v, exit);
+        return true;
+    case VEXIT_FAIL_ENTRY:
+    case VEXIT_KINDS:
+        break;
+    }
+    crash(v, exit);
+    return true;
+}
+
+static void vcpu_loop(struct vcpu *v) {
+    struct vexit exit = {0};
+    for (;;) {
+        struct cpu *cpu = cpu_self();
+        if (unlikely(atomic_load_explicit(&cpu->need_resched, memory_order_relaxed))) {
+            sched_resched();
+            cpu = cpu_self();
+        }
+        if (unlikely(stop_wanted(v)))
+            return;
+        if (unlikely(cpu->loaded != v))
+            make_loaded(v, cpu);
+        if (atomic_load_explicit(&v->irq_work, memory_order_relaxed)) {
+            // Cleared before the look: what is raised from now on sets it again.
+            atomic_store_explicit(&v->irq_work, 0, memory_order_relaxed);
+            v->vm->irqchip_ops->flush(v);
+        }
+        u64 entered = arch_ticks();
+        arch_vcpu_run(v, &exit);
+        enum vexit_kind kind = exit.kind;
+        v->stats.guest_ticks += exit.ticks - entered;
+        bool go_on = handle_exit(v, &exit);
+        v->stats.count[kind]++;
+        v->stats.ticks[kind] += arch_ticks() - exit.ticks;
+        if (unlikely(!go_on))
+            return;
+    }
+}
+
+static bool retired(struct vcpu *v) {
+    return atomic_load_explicit(&v->retired, memory_order_relaxed);
+}
+
+static void vcpu_main(void *arg) {
+    struct vcpu *v = arg;
+    for (;;) {
+        waitq_wait(&v->wq, power_of(v) == VCPU_ON_PENDING || retired(v));
+        if (retired(v))
+            task_exit();
+        vm_vcpu_enter(v);
+        arch_vcpu_reset(v, v->entry, v->arg);
+        vcpu_loop(v);
+        unload(v);
+        vm_vcpu_leave(v);
+    }
+}
+
+int vcpu_start(struct vm *vm, u32 target, u64 entry, u64 arg) {
+    if (target >= vm->vcpu_count)
+        return -EINVAL;
+    struct vcpu *v = vm->vcpus[target];
+    int err = 0;
+    spin_lock(&vm->lock);
+    if (vm->state != VM_RUNNING)
+        err = -EPERM;
+    else if (power_of(v) == VCPU_ON)
+        err = -EALREADY;
+    else if (power_of(v) == VCPU_ON_PENDING)
+        err = -EBUSY;
+    if (!err) {
+        v->entry = entry;
+        v->arg = arg;
+        vm->vcpus_in++; // counted from here on: a stop waits for it, too
+        atomic_store_explicit(&v->power, VCPU_ON_PENDING, memory_order_release); // pairs with power_of in vcpu_main
+    }
+    spin_unlock(&vm->lock);
+    if (!err)
+        task_wake(&v->task); // out of its park, or for the first time
+    return err;
+}
+
+int vcpu_init(struct vcpu *v, struct vm *vm, u32 id) {
+    char name[TASK_NAME_MAX];
+    v->vm = vm;
+    v->id = id;
+    waitq_init(&v->wq);
+    snprintf(name, sizeof(name), "%s/%u", vm->cfg.name, id);
+    int err = task_init(&v->task, name, vcpu_main, v, vm->cfg.sched.priority, &cpus[0]);
+    if (err)
+        return err;
+    v->task.vcpu = v;
+    err = arch_vcpu_init(v);
+    if (err)
+        task_fini(&v->task);
+    return err;
+}
+
+void vcpu_fini(struct vcpu *v) {
+    atomic_store_explicit(&v->retired, true, memory_order_relaxed);
+    task_wake(&v->task);
+    while (!task_is_gone(&v->task))
+        sched_yield();
+    arch_vcpu_fini(v);
+    task_fini(&v->task);
+}
