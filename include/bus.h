@@ -34,7 +34,7 @@ struct vdev {
 enum { BUS_MAX_DEVICES = 32 };
 
 struct bus {
-    struct vdev *_Atomic hint; // served the last access; never NULL once a device is there
+    struct vdev *_Atomic hint; // served the last access; never nullptr while a device is there
     u32 count;
     struct vdev *devices[BUS_MAX_DEVICES]; // sorted by base; fixed once the VM is created
 };
@@ -43,8 +43,10 @@ void bus_init(struct bus *bus);
 // base and size are multiples of 8. -EINVAL: they are not, or the range is empty or wraps; -EEXIST: overlaps a device;
 // -ENOSPC. Context: VM creation.
 [[nodiscard]] int bus_add(struct bus *bus, struct vdev *dev);
+// Takes the device off whose access function is `access`, or returns nullptr. Context: VM destruction.
+struct vdev *bus_remove(struct bus *bus, vdev_access_fn access);
 // Context: VM (re)start, no vCPU runs.
 void bus_reset(struct bus *bus);
-// Finds the device, sets a->offset and calls it. -ENODEV: nothing there; -EINVAL: misaligned; else what the device says.
-// Context: any vCPU.
+// Finds the device, sets a->offset and calls it. -ENODEV: nothing there; -EINVAL: misaligned; else what the device
+// says. Context: any vCPU.
 [[nodiscard]] int bus_access(struct bus *bus, gpa_t at, struct bus_access *a);
