@@ -37,8 +37,8 @@ enum {
 #define VGIC_HCR_LRENPIE BIT(2) // exit at an EOI for which no LR was found
 #define VGIC_HCR_NPIE BIT(3)    // exit when no LR is pending
 
-// The virtual CPU interface. Owned by the vCPU's own task while it runs; others look at it with the vCPU not running, or
-// content themselves with the state of its last exit.
+// The virtual CPU interface. Owned by the vCPU's own task while it runs; others look at it with the vCPU not running,
+// or content themselves with the state of its last exit.
 //
 // What the architecture does with it:
 //   entry   writes each lr[n] of lr_dirty to the hardware (a zero retires it) and clears lr_dirty; writes hcr, with
@@ -65,13 +65,14 @@ struct vgic_cpuif {
 struct vgic_vcpu;
 struct vgic;
 
-// Created by arch_guest_devices, when the VM's vCPUs are there: sets vm->irqchip, vm->irqchip_ops and each v->irqchip, and
-// puts the distributor at gicd and vCPU n's redistributor at gicr + n * VGIC_GICR_STRIDE on the bus. -ENOMEM, or what
-// bus_add says.
+// Created by arch_guest_devices, when the VM's vCPUs are there: sets vm->irqchip, vm->irqchip_ops and each v->irqchip,
+// and puts the distributor at gicd and vCPU n's redistributor at gicr + n * VGIC_GICR_STRIDE on the bus. -ENOMEM, or
+// what bus_add says.
 [[nodiscard]] int vgic_create(struct vm *vm, gpa_t gicd, gpa_t gicr, u32 lr_count);
 void vgic_destroy(struct vm *vm);
-// From now on the private interrupt `ppi` is backed by physical INTID `pintid`: its list register carries HW = 1, and the
-// guest's deactivation deactivates the physical interrupt. Its level is asked from arch_irq_level(). Before the VM runs.
+// From now on the private interrupt `ppi` is backed by physical INTID `pintid`: its list register carries HW = 1, and
+// the guest's deactivation deactivates the physical interrupt. Its level is asked from arch_irq_level(). Before the VM
+// runs.
 void vgic_map_ppi(struct vcpu *v, u32 ppi, u32 pintid);
 // The mapped private interrupts whose physical interrupt the model holds active: waiting for the guest, or in a list
 // register that was not finished at the last sync. For a vCPU switch. Any, v not running.
