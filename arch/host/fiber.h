@@ -6,8 +6,8 @@
 
 struct host_fiber;
 
-// A fiber that will run fn(arg), which must not return. `key` names it: asked again with the same key (a task's stack that
-// is used anew), the same fiber starts afresh.
+// A fiber that will run fn(arg), which must not return. `key` names it: asked again with the same key (a task's stack
+// that is used anew), the same fiber starts afresh.
 struct host_fiber *host_fiber_new(const void *key, void (*fn)(void *), void *arg);
 struct host_fiber *host_fiber_self(void);
 void host_fiber_switch(struct host_fiber *to);

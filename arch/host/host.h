@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A machine inside one Linux process, for tests: simulated CPUs under a virtual clock, all in one thread, interleaved by a
-// seeded generator at every scheduling point (a lock, a spin, idle, a kick, a guest's instruction). The same seed gives
-// the same run. Guests are C functions (guest.h).
+// A machine inside one Linux process, for tests: simulated CPUs under a virtual clock, all in one thread, interleaved
+// by a seeded generator at every scheduling point (a lock, a spin, idle, a kick, a guest's instruction). The same seed
+// gives the same run. Guests are C functions (guest.h).
 //
 // Without host_run ("bare") the core's code may be called straight from main(): it is then the boot flow of CPU 0, time
 // stands still but for host_advance(), and only the order of locks is checked.
@@ -62,8 +62,8 @@ void host_dump(void);
 
 // The machine's description, as arch_probe hands it to the core.
 struct board *host_board(void);
-// The simulated UART: makes it the port that drv/uart talks to, its interrupt going to irq() on CPU 0 (console_host_irq; NULL:
-// none). Otherwise output arrives through arch_early_putc only.
+// The simulated UART: makes it the port that drv/uart talks to, its interrupt going to irq() on CPU 0
+// (console_host_irq; NULL: none). Otherwise output arrives through arch_early_putc only.
 void host_uart_attach(void (*irq)(void));
 // All output so far, NUL-terminated, and a way to forget it. Input raises the interrupt.
 const char *host_uart_output(void);

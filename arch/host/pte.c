@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A page-table format of our own: bit 0 valid, bit 1 leaf, bits 5..2 the attributes, bits 51..12 the address. The two stages
-// differ in levels and in a concatenated root, as the architectures' do.
+// A page-table format of our own: bit 0 valid, bit 1 leaf, bits 5..2 the attributes, bits 51..12 the address. The two
+// stages differ in levels and in a concatenated root, as the architectures' do.
 #include "arch.h"
 
 #define PTE_VALID BIT(0)

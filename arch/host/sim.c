@@ -11,10 +11,10 @@
 #include "page.h"
 
 enum {
-    POINT_NS = 100,       // virtual time that a scheduling point takes
-    RELAX_NS = 1000,      // and a round of a spin loop
-    SPINS_MAX = 5000000,  // nobody did anything but spin: 5 s of virtual time
-    HWID_FIRST = 0x100,   // CPU n has hwid 0x100 + n: not its index
+    POINT_NS = 100,      // virtual time that a scheduling point takes
+    RELAX_NS = 1000,     // and a round of a spin loop
+    SPINS_MAX = 5000000, // nobody did anything but spin: 5 s of virtual time
+    HWID_FIRST = 0x100,  // CPU n has hwid 0x100 + n: not its index
 };
 static const u64 DEFAULT_POINTS = 50u * 1000 * 1000;
 static const u64 DEFAULT_MEMORY = MIB(64);
@@ -357,7 +357,8 @@ static void *machine_memory(u64 size) {
     if (mapped < size) {
         if (mapped)
             munmap(base, mapped);
-        base = mmap(NULL, size + BLOCK_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        base =
+            mmap(NULL, size + BLOCK_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
         if (base == MAP_FAILED) {
             host_note("host: no memory for a machine of %llu bytes\n", (unsigned long long)size);
             abort();

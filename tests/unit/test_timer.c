@@ -286,8 +286,7 @@ static void sync_race(void *arg) {
 
 static void after_cancel_sync_the_function_neither_waits_nor_runs(void **state) {
     (void)state;
-    for_each_seed(seed, 100)
-        run_on(2, seed, sync_race, NULL);
+    for_each_seed(seed, 100) run_on(2, seed, sync_race, NULL);
 }
 
 // Every timer fires as often as the model says, whoever arms and cancels it in between.
@@ -344,8 +343,7 @@ static void storm(void *arg) {
 
 static void timers_never_fire_early_nor_get_lost(void **state) {
     (void)state;
-    for_each_seed(seed, 100)
-        run_on(1 + (u32)(seed % 4), seed, storm, NULL);
+    for_each_seed(seed, 100) run_on(1 + (u32)(seed % 4), seed, storm, NULL);
 }
 
 int main(void) {
