@@ -230,16 +230,22 @@ static bool shell_has_input(void) {
 
 int console_shell_getc(void) {
     for (;;) {
-        atomic_store_explicit(&con->shell_waits, true, memory_order_release);
+        atomic_store_explicit(&con->shell_edits, true, memory_order_release);
         console_wake(); // log lines that waited for the prompt
         waitq_wait(&con->shell_wq, shell_has_input());
-        atomic_store_explicit(&con->shell_waits, false, memory_order_release);
         if (atomic_exchange_explicit(&con->shell_redraw, false, memory_order_acq_rel))
             return CONSOLE_REDRAW;
         char byte;
-        if (console_rx_take(&byte, 1) == 1 && byte != CONSOLE_ESCAPE)
-            return (unsigned char)byte;
+        if (console_rx_take(&byte, 1) != 1 || byte == CONSOLE_ESCAPE)
+            continue;
+        if (byte == '\r' || byte == '\n') // what follows is a command's output
+            atomic_store_explicit(&con->shell_edits, false, memory_order_release);
+        return (unsigned char)byte;
     }
+}
+
+void console_shell_prompt(void) {
+    atomic_store_explicit(&con->shell_redraw, true, memory_order_release);
 }
 
 // ── What the terminal shows ─────────────────────────────────────────────────────────────────────────────────────────

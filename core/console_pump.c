@@ -141,7 +141,7 @@ static void fill_partial(struct console *c, u64 *deadline) {
 static void clear_prompt(void) {
     if (at_column0())
         return;
-    if (atomic_load_explicit(&con->shell_waits, memory_order_acquire)) {
+    if (atomic_load_explicit(&con->shell_edits, memory_order_acquire)) {
         puts_out("\r\x1b[K");
         atomic_store_explicit(&con->shell_redraw, true, memory_order_release);
     } else {

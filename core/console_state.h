@@ -71,7 +71,7 @@ struct console_state {
 
     _Atomic u32 shell_head, shell_tail; // free running
     char shell[CONSOLE_SHELL_RING];
-    _Atomic bool shell_waits;  // in console_shell_getc: what it wrote before is a prompt
+    _Atomic bool shell_edits;  // what it wrote last is a prompt and a line being typed
     _Atomic bool shell_redraw; // give it CONSOLE_REDRAW
 
     // The pump's own.

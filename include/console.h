@@ -56,6 +56,9 @@ void console_shell_write(const char *bytes, size_t count);
 // Waits for a byte of input for the shell: 0…255, or CONSOLE_REDRAW: the terminal has come (back) to the shell or
 // something was printed over its line, so the prompt and the line are to be drawn again. Task (shell).
 int console_shell_getc(void);
+// A command has run, the next prompt is due: console_shell_getc gives CONSOLE_REDRAW, now or when the shell is shown
+// again.
+void console_shell_prompt(void);
 // What the terminal shows, once the shell's output so far is out: a VM raw (its ring is replayed first), every VM in
 // prefixed lines, or the shell alone. Any task.
 void console_attach(struct console *c);
