@@ -205,11 +205,8 @@ static void vcpu_loop(struct vcpu *v) {
             return;
         if (unlikely(cpu->loaded != v))
             make_loaded(v, cpu);
-        if (atomic_load_explicit(&v->irq_work, memory_order_relaxed)) {
-            // Cleared before the look: what is raised from now on sets it again.
-            atomic_store_explicit(&v->irq_work, 0, memory_order_relaxed);
-            v->vm->irqchip_ops->flush(v);
-        }
+        if (atomic_load_explicit(&v->irq_work, memory_order_relaxed))
+            v->vm->irqchip_ops->flush(v); // clears it first: what is raised from then on sets it again
         u64 entered = arch_ticks();
         arch_vcpu_run(v, &exit);
         enum vexit_kind kind = exit.kind;
@@ -233,6 +230,7 @@ static void vcpu_main(void *arg) {
         if (retired(v))
             task_exit();
         vm_vcpu_enter(v);
+        v->vm->irqchip_ops->vcpu_reset(v);
         arch_vcpu_reset(v, v->entry, v->arg);
         vcpu_loop(v);
         unload(v);

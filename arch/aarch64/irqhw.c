@@ -171,8 +171,11 @@ void gic_handle(u32 intid) {
         console_host_irq();
     else if (intid == intid_maintenance) {
         struct vcpu *v = cpu_self()->loaded;
-        if (v) // the list registers changed: look at them on the way in
+        if (v) { // list registers that the guest has finished (ICH_EISR_EL2) are looked at on the way in
+            struct vgic_cpuif *cif = v->arch.cpuif;
+            cif->lr_empty |= (u32)sysreg_read(S3_4_C12_C11_3) & cif->lr_used & ~cif->lr_dirty;
             atomic_store_explicit(&v->irq_work, 1, memory_order_relaxed);
+        }
     }
     gic_deactivate(intid);
 }
@@ -230,6 +233,12 @@ void gic_if_write_dirty(struct vgic_cpuif *cif) {
     }
 }
 
+void gic_if_eoi_count(struct vgic_cpuif *cif) {
+    if (!(cif->hcr & VGIC_HCR_LRENPIE) || cif->hcr_dirty)
+        return;
+    cif->eoi_count = (u32)field_get(ICH_HCR_EOICOUNT, sysreg_read(S3_4_C12_C11_0));
+}
+
 void gic_if_sync(struct vgic_cpuif *cif) {
     for (u32 m = cif->lr_used & ~cif->lr_dirty; m; m &= m - 1) {
         u32 n = (u32)__builtin_ctz(m);
@@ -238,6 +247,7 @@ void gic_if_sync(struct vgic_cpuif *cif) {
         if (!(lr & LR_STATE))
             cif->lr_empty |= 1u << n;
     }
+    gic_if_eoi_count(cif);
 }
 
 void arch_irq_sync(struct vcpu *v) {
@@ -285,20 +295,16 @@ void gic_if_save(struct vgic_cpuif *cif) {
         gic_ppi_set_active(intid_virt_timer, false);
 }
 
-void gic_if_load(struct vgic_cpuif *cif) {
-    bool timer_in_flight = false;
-    for (u32 n = 0; n < lr_count; n++) {
-        u64 lr = cif->lr_used & (1u << n) ? cif->lr[n] : 0;
-        lr_write(n, lr);
-        if ((lr & LR_HW) && (lr & LR_STATE))
-            timer_in_flight = true;
-    }
+void gic_if_load(struct vcpu *v) {
+    struct vgic_cpuif *cif = v->arch.cpuif;
+    for (u32 n = 0; n < lr_count; n++)
+        lr_write(n, cif->lr[n]);
     cif->lr_dirty = 0;
     sysreg_write(S3_4_C12_C11_7, cif->vmcr);
     ap_load(cif);
     sysreg_write(S3_4_C12_C11_0, ICH_HCR_EN | cif->hcr);
     cif->hcr_dirty = false;
-    // Its timer interrupt is in a list register: the physical one is active until the guest's EOI.
-    if (timer_in_flight)
+    // The guest has its timer interrupt and has not ended it: until then the physical one is active.
+    if (vgic_held_ppis(v) & BIT(PPI_VTIMER))
         gic_ppi_set_active(intid_virt_timer, true);
 }

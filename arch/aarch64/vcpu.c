@@ -150,7 +150,7 @@ void arch_vcpu_load(struct vcpu *v) {
     simd_load(a->simd);
     sysreg_write(S3_3_C4_C4_1, a->fpsr); // FPSR, FPCR: the assembler knows the names only with FP on
     sysreg_write(S3_3_C4_C4_0, a->fpcr);
-    gic_if_load(a->cpuif);
+    gic_if_load(v);
     timers_load(v);
     isb();
 }
@@ -179,15 +179,9 @@ static inline void interrupts_in(struct vcpu *v) {
 static inline void interrupts_out(struct vcpu *v) {
     struct vgic_cpuif *cif = v->arch.cpuif;
     if (cif->lr_used)
-        cif->lr_empty = (u32)sysreg_read(S3_4_C12_C11_5) & cif->lr_used; // ICH_ELRSR_EL2
-    if (unlikely(cif->hcr & VGIC_HCR_LRENPIE)) {
-        u64 hcr = sysreg_read(S3_4_C12_C11_0);
-        u32 count = (u32)field_get(ICH_HCR_EOICOUNT, hcr);
-        if (count) {
-            cif->eoi_count += count;
-            cif->hcr_dirty = true; // writing it back clears the count
-        }
-    }
+        cif->lr_empty = (u32)sysreg_read(S3_4_C12_C11_5) & cif->lr_used; // ICH_ELRSR_EL2; nothing is dirty now
+    if (unlikely(cif->hcr))
+        gic_if_eoi_count(cif);
 }
 
 // Called by entry.S on the task's stack. Serves what needs neither the core nor a device; 0: back into the guest at
@@ -210,7 +204,6 @@ u32 vcpu_exit_fast(struct vcpu *v, u32 source, u64 esr) {
             const struct irqchip_ops *ops = v->vm->irqchip_ops;
             interrupts_out(v);
             ops->set_ppi(v, PPI_VTIMER, true);
-            atomic_store_explicit(&v->irq_work, 0, memory_order_relaxed);
             ops->flush(v);
             interrupts_in(v);
             v->arch.fast_exits++;
