@@ -66,6 +66,7 @@ static void qemu_command(struct args *args, const struct run_options *o, const s
     add_pair(args, "-cpu", o->cpu != NULL ? o->cpu : machine->cpu);
     add_pair(args, "-smp", o->smp);
     add_pair(args, "-m", o->memory);
+    add_pair(args, "-nic", "none"); // nobody uses one, and its boot ROM is a package of its own
     add(args, "-nographic");
     add_pair(args, "-kernel", image);
     add_pair(args, "-initrd", bundle);
