@@ -17,7 +17,7 @@
 #include "vm.h"
 
 enum {
-    DTB_ALIGN = 2 * 1024 * 1024, // Linux maps the tree's 2 MiB block (arm64 booting.rst), so it does not cross one
+    DTB_ALIGN = 2 * 1024 * 1024, // old Linux maps the tree by one 2 MiB block; smaller machines need newer kernels
     DTB_MAX_ORDER = 8,
     DTB_PATCH_ROOM = 16 * 1024, // what /chosen may grow by
     SYNC_CHUNK = 256 * 1024,
@@ -187,7 +187,8 @@ static bool place_dtb(struct loader *l, u64 half) {
     if (l->protocol != BOOT_LINUX && place_from(l, &l->dtb, ram, PAGE_SIZE) && l->dtb.start == ram)
         return true;
     u64 above = l->initrd.size ? l->initrd.start : half;
-    return place_from(l, &l->dtb, above, DTB_ALIGN) || place_from(l, &l->dtb, ram, DTB_ALIGN);
+    return place_from(l, &l->dtb, above, DTB_ALIGN) || place_from(l, &l->dtb, ram, DTB_ALIGN) ||
+           place_from(l, &l->dtb, half, PAGE_SIZE) || place_from(l, &l->dtb, ram, PAGE_SIZE);
 }
 
 static int place_files(struct loader *l) {
