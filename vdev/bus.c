@@ -52,15 +52,20 @@ void bus_reset(struct bus *bus) {
     }
 }
 
-[[gnu::noinline]] static struct vdev *bus_find(struct bus *bus, u64 at) {
+// The hint did not help.
+[[gnu::noinline]] static int access_other(struct bus *bus, u64 at, struct bus_access *a) {
     for (u32 i = 0; i < bus->count; i++) {
         struct vdev *dev = bus->devices[i];
-        if (at - dev->base.v < dev->size) {
-            atomic_store_explicit(&bus->hint, dev, memory_order_relaxed);
-            return dev;
-        }
+        u64 offset = at - dev->base.v;
+        if (offset >= dev->size)
+            continue;
+        atomic_store_explicit(&bus->hint, dev, memory_order_relaxed);
+        if (offset & (a->size - 1u))
+            return -EINVAL;
+        a->offset = offset;
+        return dev->access(dev, a);
     }
-    return nullptr;
+    return -ENODEV;
 }
 
 int bus_access(struct bus *bus, gpa_t at, struct bus_access *a) {
@@ -69,12 +74,8 @@ int bus_access(struct bus *bus, gpa_t at, struct bus_access *a) {
     if (unlikely(dev == nullptr))
         return -ENODEV;
     u64 offset = at.v - dev->base.v;
-    if (unlikely(offset >= dev->size)) {
-        dev = bus_find(bus, at.v);
-        if (dev == nullptr)
-            return -ENODEV;
-        offset = at.v - dev->base.v;
-    }
+    if (unlikely(offset >= dev->size))
+        return access_other(bus, at.v, a);
     // Bases and sizes are multiples of 8: what is naturally aligned does not cross a device's end.
     if (unlikely(offset & (a->size - 1u)))
         return -EINVAL;

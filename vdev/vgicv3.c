@@ -131,6 +131,7 @@ static void vgicv3_set_ppi(struct vcpu *v, u32 irq, bool level) {
         u32 old = atomic_fetch_or_explicit(&g->word.line, bit, memory_order_relaxed);
         if (vget(&g->word.edge) & bit & ~old)
             vset_bits(&g->word.latch, bit);
+        vput(&g->fresh, bit);
         vgic_mark(g, 0);
         vcpu_kick(v);
     } else {

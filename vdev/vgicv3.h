@@ -47,6 +47,7 @@ struct vgic_word {
 struct vgic_vcpu {
     struct vgic_cpuif cpuif;       // first
     _Atomic u32 attn;              // VGIC_ATTN_*
+    _Atomic u32 fresh;             // mapped PPIs that came since the last flush: no need to ask for their level
     u32 lr_locked;                 // list registers whose end needs the lock: SPIs, level-sensitive PPIs
     u32 lr_all;                    // mask of the existing ones
     u32 mapped;                    // private interrupts that are physical ones

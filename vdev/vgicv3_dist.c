@@ -116,19 +116,16 @@ static void write_word(struct vgic *vg, struct vgic_vcpu *self, u32 offset, u32 
     }
 }
 
-int vgic_dist_access(struct vdev *dev, struct bus_access *a) {
-    struct vgic *vg = container_of(dev, struct vgic, dist);
+[[gnu::noinline]] static int access_other(struct vgic *vg, struct bus_access *a) {
     struct vgic_vcpu *self = vgic_of(a->vcpu);
     u32 offset = (u32)a->offset;
-    if (likely(a->size == 4)) {
+    u64 value = 0;
+    if (a->size == 4) {
         if (a->write)
             write_word(vg, self, offset, (u32)a->value);
         else
-            a->value = read_word(vg, self, offset);
-        return 0;
-    }
-    u64 value = 0;
-    if (a->size == 8) {
+            value = read_word(vg, self, offset);
+    } else if (a->size == 8) {
         if (a->write)
             route_write(vg, self, offset, 8, a->value);
         else
@@ -142,4 +139,27 @@ int vgic_dist_access(struct vdev *dev, struct bus_access *a) {
     if (!a->write)
         a->value = value;
     return 0;
+}
+
+// What guests access all the time, without the detours of the rest: TYPER, and the enables, to read them and to write
+// what they are already.
+int vgic_dist_access(struct vdev *dev, struct bus_access *a) {
+    struct vgic *vg = container_of(dev, struct vgic, dist);
+    u32 offset = (u32)a->offset, index = (offset & 0x7f) / 4 - 1, block = offset >> BLOCK;
+    if (unlikely(a->size != 4))
+        return access_other(vg, a);
+    if ((block == BANK_SET_ENABLE || block == BANK_CLEAR_ENABLE) && index < VGIC_SPI_WORDS) {
+        u32 enabled = vget(&vg->spi[index].enabled);
+        if (!a->write) {
+            a->value = enabled;
+            return 0;
+        }
+        if (((u32)a->value & (block == BANK_SET_ENABLE ? ~enabled : enabled)) == 0)
+            return 0;
+    } else if (offset == GICD_TYPER) {
+        if (!a->write)
+            a->value = TYPER;
+        return 0;
+    }
+    return access_other(vg, a);
 }

@@ -412,45 +412,39 @@ void vgicv3_flush(struct vcpu *v) {
     struct vgic_word *word = &g->word;
     // Acquire, pairs with the release in vgic_mark: an exchange, so that a mark after it is not overwritten.
     (void)atomic_exchange_explicit(&v->irq_work, 0, memory_order_acquire);
-    u32 done = c->lr_empty & c->lr_used;
+    u32 done = c->lr_empty & c->lr_used, fresh = vget(&g->fresh);
+    vput(&g->fresh, 0);
     if (unlikely(vget(&g->attn) | (done & (g->lr_locked | c->lr_dirty)) | c->eoi_count)) {
         flush_locked(g);
         return;
     }
+    u32 used = c->lr_used & ~done, in_lr = vget(&word->in_lr);
     c->lr_empty = 0;
-    c->lr_used &= ~done;
     for (; done; done &= done - 1) {
         u32 n = (u32)__builtin_ctz(done);
-        vput(&word->in_lr, vget(&word->in_lr) & ~irq_bit(irq_of(c->lr[n]))); // only we write it
+        in_lr &= ~irq_bit(irq_of(c->lr[n]));
         c->lr[n] = 0;
     }
-    u32 due = vgic_pending(word) & vget(&word->gate) & ~vget(&word->active);
-    if (!due)
-        return;
-    u32 line = vget(&word->line) & g->mapped, irq = (u32)__builtin_ctz(due), free = g->lr_all & ~c->lr_used;
-    // One interrupt, an edge or a physical one, that is in no list register, and a free one for it.
-    if (unlikely((due & (due - 1)) | (due & vget(&word->in_lr)) | (due & ~(vget(&word->edge) | line)) || !free)) {
-        flush_locked(g);
-        return;
-    }
-    u64 lr = g->lr_template[irq] | LR_PENDING;
-    if (due & line) {
-        vclear_bits(&word->line, due);
-        if (!arch_irq_level(v, irq)) {
-            if (unlikely(vget(&word->latch) & due))
-                flush_locked(g);
+    u32 latch = vget(&word->latch), line = vget(&word->line), edge = vget(&word->edge);
+    u32 due = (latch | (line & ~edge)) & vget(&word->gate) & ~vget(&word->active);
+    if (due) {
+        // One interrupt, an edge or a physical one just come, that is in no list register, and a free one for it.
+        u32 free = g->lr_all & ~used, physical = line & fresh & g->mapped & ~latch;
+        if (unlikely((due & (due - 1)) | (due & in_lr) | (due & ~(physical | (edge & ~g->mapped))) || !free)) {
+            c->lr_used = used;
+            vput(&word->in_lr, in_lr); // only we write it
+            flush_locked(g);
             return;
         }
-    } else if (unlikely(lr & LR_HW)) {
-        flush_locked(g);
-        return;
+        vclear_bits(due & physical ? &word->line : &word->latch, due);
+        u32 n = (u32)__builtin_ctz(free);
+        c->lr[n] = g->lr_template[__builtin_ctz(due)] | LR_PENDING;
+        c->lr_dirty |= 1u << n;
+        used |= 1u << n;
+        in_lr |= due;
     }
-    vclear_bits(&word->latch, due);
-    u32 n = (u32)__builtin_ctz(free);
-    c->lr[n] = lr;
-    c->lr_used |= 1u << n;
-    c->lr_dirty |= 1u << n;
-    vput(&word->in_lr, vget(&word->in_lr) | due);
+    c->lr_used = used;
+    vput(&word->in_lr, in_lr);
 }
 
 bool vgicv3_ready(struct vcpu *v) {

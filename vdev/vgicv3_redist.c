@@ -57,9 +57,8 @@ static void private_write(struct vgic_vcpu *g, struct vgic_vcpu *self, u32 offse
         vgic_config_write(self, g, 16, value);
 }
 
-int vgic_redist_access(struct vdev *dev, struct bus_access *a) {
-    struct vgic *vg = container_of(dev, struct vgic, redist);
-    struct vgic_vcpu *self = vgic_of(a->vcpu), *g = vg->vcpu[a->offset / GICR_FRAMES];
+[[gnu::noinline]] static int access_other(struct vgic_vcpu *g, struct bus_access *a) {
+    struct vgic_vcpu *self = vgic_of(a->vcpu);
     u32 offset = a->offset & (GICR_FRAMES - 1);
     if (offset < GICR_SGI_FRAME) {
         if (a->write)
@@ -72,4 +71,14 @@ int vgic_redist_access(struct vdev *dev, struct bus_access *a) {
         a->value = private_read(g, self, offset - GICR_SGI_FRAME, a->size);
     }
     return 0;
+}
+
+int vgic_redist_access(struct vdev *dev, struct bus_access *a) {
+    struct vgic *vg = container_of(dev, struct vgic, redist);
+    struct vgic_vcpu *g = vg->vcpu[a->offset / GICR_FRAMES];
+    if (a->size == 8 && !a->write && (a->offset & (GICR_FRAMES - 1)) == GICR_TYPER) {
+        a->value = typer(g);
+        return 0;
+    }
+    return access_other(g, a);
 }
