@@ -14,13 +14,7 @@
 #include "page.h"
 #include "version.h"
 
-struct console_state console_state = {
-    .lock = SPINLOCK_INIT(LOCK_CONSOLE),
-    .rx_lock = SPINLOCK_INIT(LOCK_CONSOLE),
-    .mode = CONSOLE_ALL,
-    .view = {.name_width = sizeof "bulkhead" - 1},
-    .column0 = true,
-};
+struct console_state console_state = {.column0 = true};
 static struct console_state *const con = &console_state;
 
 static constexpr u32 RING_ORDER = 3;
@@ -39,6 +33,11 @@ void console_wake(void) {
 // ── Boot ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 void console_init(const struct board *board) {
     (void)board; // the probe has taken the UART into use
+    memset(con, 0, sizeof *con);
+    spin_init(&con->lock, LOCK_CONSOLE);
+    spin_init(&con->rx_lock, LOCK_CONSOLE);
+    con->view.name_width = sizeof "bulkhead" - 1;
+    con->column0 = true;
     waitq_init(&con->wq);
     waitq_init(&con->shell_wq);
 }
