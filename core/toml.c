@@ -536,7 +536,7 @@ int toml_parse(const char *file, const char *text, size_t len, struct arena *are
             continue;
         recover(&r);
         if (diags->errors - before >= ERRORS_MAX) {
-            toml_fail(&r, (struct toml_place){0}, "more than %d errors: not read any further", ERRORS_MAX - 1);
+            toml_fail(&r, (struct toml_place){0}, "%d errors: not read any further", ERRORS_MAX);
             break;
         }
     }

@@ -95,7 +95,8 @@ def run_case(bulkhead, name, assets):
 
 
 def main():
-    bulkhead = os.path.abspath(sys.argv[1] if len(sys.argv) > 1 else "build/host/bulkhead")
+    built = os.path.join(os.environ.get("BUILD", "build"), "host", "bulkhead")
+    bulkhead = os.path.abspath(sys.argv[1] if len(sys.argv) > 1 else built)
     pattern = sys.argv[2] if len(sys.argv) > 2 else "*"
     passed = failed = 0
     with tempfile.TemporaryDirectory() as assets:
