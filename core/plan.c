@@ -93,8 +93,8 @@ static bool check_kind(const struct check *c, const struct image_info *info) {
         plan_fail(c, at, "kernel = \"%.80s\": neither a Linux image nor ELF; a flat binary needs protocol = \"raw\"",
                   path);
     } else if ((protocol == BOOT_LINUX && !is_linux) || (protocol == BOOT_ELF && !is_elf) || (!is_linux && !is_elf)) {
-        plan_fail(c, at, "kernel = \"%.80s\": protocol = \"%s\" cannot boot it (%s)", path, boot_protocol_name(protocol),
-                  kind);
+        plan_fail(c, at, "kernel = \"%.80s\": protocol = \"%s\" cannot boot it (%s)", path,
+                  boot_protocol_name(protocol), kind);
     } else if (machine != MACHINE_UNKNOWN && info->machine != machine) {
         plan_fail(c, at, "kernel = \"%.80s\": built for %s, this machine is %s", path,
                   image_machine_name(info->machine), image_machine_name(machine));

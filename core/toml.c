@@ -275,7 +275,7 @@ static struct toml_node *value_begin(struct toml_reader *r, struct toml_node *pa
         node->type = c == '[' ? TOML_ARRAY : TOML_TABLE;
         r->pos++;
     } else if (c == '"' || c == '\'') {
-        struct toml_text text;
+        struct toml_text text = {0};
         if (!toml_string(r, true, &text))
             return NULL;
         node->text = text.text;
@@ -298,7 +298,7 @@ static struct toml_node *value_begin(struct toml_reader *r, struct toml_node *pa
 
 // key = value, the value only begun.
 static struct toml_node *member_begin(struct toml_reader *r, struct toml_node *table) {
-    struct toml_key key;
+    struct toml_key key = {0};
     if (!read_key(r, false, &table, &key))
         return NULL;
     if (toml_peek(r, 0) != '=') {
@@ -429,7 +429,7 @@ static struct toml_node *open_array_table(struct toml_reader *r, struct toml_nod
 
 static bool read_header(struct toml_reader *r) {
     struct toml_node *parent = r->root;
-    struct toml_key key;
+    struct toml_key key = {0};
     bool array = toml_peek(r, 1) == '[';
     r->section++;
     r->table = NULL; // if the header is wrong
