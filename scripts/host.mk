@@ -39,7 +39,7 @@ $(HOST)/libunit.a: $(UNIT_LIB_SRC:%=$(HOST)/san/%.o)
 $(HOST)/bulkhead: $(TOOL_SRC:%=$(HOST)/plain/%.o) $(HOST)/libbulkhead-plain.a
 	$(call say,LINK,$@)$(CC) -fuse-ld=lld-$(LLVM) -o $@ $^
 
-$(UNIT_BIN): $(HOST)/%: $(HOST)/san/tests/unit/%.c.o $(HOST)/libunit.a $(HOST)/libbulkhead.a
+$(UNIT_BIN): $(HOST)/%: $(HOST)/san/tests/unit/%.c.o $(if $(UNIT_LIB_SRC),$(HOST)/libunit.a) $(HOST)/libbulkhead.a
 	$(call say,LINK,$@)$(CC) $(HOST_LDFLAGS_san) -fuse-ld=lld-$(LLVM) -o $@ $^ -lcmocka
 
 $(TEST_TOOL_BIN): $(HOST)/%: $(HOST)/san/tests/tools/%.c.o $(HOST)/libbulkhead.a
