@@ -19,7 +19,9 @@ struct arch_ctx {
 
 struct arch_cpu {
     struct host_fiber *resume; // where the simulated CPU goes on when it is picked
-    struct vcpu *loaded;       // whose registers are in the "hardware"
+    struct vcpu *loaded;       // whose registers are in the "hardware", as arch_vcpu_load left it
+    struct host_guest *inside; // whose instructions run
+    bool vtimer_active;        // the virtual timer's physical interrupt was taken and waits for the guest's end
     u64 timer_deadline_ns;     // 0 (machine without host_init) or TIMER_NEVER: not armed
     u32 pending;               // enum host_irq bits
     bool started;

@@ -40,6 +40,7 @@ void host_assert_unlocked(const char *where);
 struct host_guest_hooks {
     u64 (*next_event)(const struct cpu *cpu); // when the guest that the CPU is in needs it next, TIMER_NEVER: never
     bool (*irq)(const struct cpu *cpu);       // it does now
+    void (*take)(struct cpu *cpu);            // handle it
     void (*reset)(void);                      // a new machine: forget all
 };
 extern const struct host_guest_hooks *host_guest_hooks;

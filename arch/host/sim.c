@@ -80,6 +80,8 @@ void arch_irq_poll(void) {
         timer_expire();
     if (pending & HOST_IRQ_UART && host_uart_irq)
         host_uart_irq();
+    if (host_guest_hooks)
+        host_guest_hooks->take(c);
 }
 
 // ── Picking a CPU ───────────────────────────────────────────────────────────────────────────────────────────────────

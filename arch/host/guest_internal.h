@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+// The state of a scripted guest's vCPU, and the model of its virtual CPU interface (gicv.c).
+#pragma once
+
+#include "guest.h"
+#include "host_internal.h"
+#include "vexit.h"
+#include "vgic.h"
+
+struct host_gicv { // the hardware's side of struct vgic_cpuif
+    u64 lr[VGIC_MAX_LR];
+    u32 hcr;
+    u32 eoi_count;
+    u8 running[32]; // priorities of the interrupts being served, most urgent last
+    u32 running_count;
+};
+
+struct host_guest_state {
+    struct host_guest guest;
+    struct host_guest_state *next;
+    guest_fn fn;
+    struct host_fiber *fiber; // the guest's flow
+    struct host_fiber *task;  // the flow of the task that is in arch_vcpu_run
+    struct vexit *exit;       // of the arch_vcpu_run that is under way
+    enum vexit_kind waiting;  // what the guest waits for an answer to; VEXIT_NONE: nothing
+    struct vexit answer;
+    bool dead;          // off: must not be entered without a reset
+    bool wfi;           // sleeps without a trap
+    bool timer_on;      // the virtual timer: CTL.ENABLE and not IMASK
+    u64 timer_ns;       // CVAL, on the arch_now_ns() scale
+    struct timer timer; // stands in for the hardware's while the vCPU is not loaded
+    struct host_gicv gicv;
+    u32 storm; // maintenance interrupts in a row without an instruction in between
+};
+
+struct host_guest_state *host_guest_of(struct vcpu *v);
+bool host_timer_level(const struct host_guest_state *s);
+
+// Entry, exit, load and save as include/vgic.h states them. cif is NULL for a VM without a vGIC.
+void gicv_enter(struct host_gicv *h, struct vgic_cpuif *cif);
+void gicv_leave(struct host_gicv *h, struct vgic_cpuif *cif);
+void gicv_sync(struct host_gicv *h, struct vgic_cpuif *cif);
+void gicv_load(struct host_gicv *h, struct vgic_cpuif *cif);
+void gicv_save(struct host_gicv *h, struct vgic_cpuif *cif);
+// The maintenance interrupt's level, and what its handler does.
+bool gicv_maintenance(const struct host_gicv *h, u32 lr_count);
+void gicv_take_maintenance(struct host_gicv *h, struct vcpu *v, struct vgic_cpuif *cif);
+// The list register of the interrupt that the guest would take now, -1: none.
+int gicv_candidate(const struct host_gicv *h, u32 lr_count);
+u32 gicv_ack(struct host_gicv *h, u32 lr_count);
+// Returns the physical INTID to deactivate, 0: none.
+u32 gicv_eoi(struct host_gicv *h, u32 lr_count, u32 intid);

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+// The devices of a scripted guest's machine: those of an aarch64 guest, with few list registers so that they run out.
+#include "guest_internal.h"
+#include "vm.h"
+#include "vpl011.h"
+#include "vpl031.h"
+
+enum { LIST_REGISTERS = 4 };
+
+int arch_guest_devices(struct vm *vm) {
+    int err = vgic_create(vm, gpa(GUEST_GICD), gpa(GUEST_GICR), LIST_REGISTERS);
+    if (!err)
+        err = vpl011_create(vm, gpa(GUEST_UART), GUEST_UART_IRQ);
+    if (!err)
+        err = vpl031_create(vm, gpa(GUEST_RTC), GUEST_RTC_IRQ);
+    if (err)
+        return err;
+    for (u32 i = 0; i < vm->vcpu_count; i++)
+        vgic_map_ppi(vm->vcpus[i], GUEST_TIMER_IRQ, GUEST_TIMER_IRQ);
+    return 0;
+}
+
+void arch_guest_devices_fini(struct vm *vm) {
+    vpl031_destroy(vm);
+    vpl011_destroy(vm);
+    vgic_destroy(vm);
+}
+
+int arch_guest_fdt(const struct vm *vm, void *fdt) {
+    (void)vm;
+    (void)fdt;
+    return 0;
+}
