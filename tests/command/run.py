@@ -167,7 +167,7 @@ def run_calls_qemu_with_image_bundle_and_command_line(case):
     assert status == 0 and not err, err
     lines = out.splitlines()
     bundle = lines.pop().removeprefix("bundle ")
-    want = ["-M", "virt,virtualization=on,gic-version=3", "-cpu", "cortex-a57", "-smp", "2", "-m", "1G", "-nographic"]
+    want = ["-M", "virt,virtualization=on,gic-version=3", "-cpu", "cortex-a57", "-smp", "2", "-m", "1G", "-nic", "none", "-nographic"]
     want += ["-kernel", "bulkhead.bin", "-initrd", bundle, "-append", "idle=shell console=a", "-d", "int", "vms/x.toml"]
     assert lines == ["arg " + arg for arg in want], lines
     assert [name for name, _ in cpio_list(case.read("bundle.seen"))][:2] == ["vms/a.toml", "vms/b.toml"]
