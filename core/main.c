@@ -6,6 +6,7 @@
 #include "cpu.h"
 #include "log.h"
 #include "page.h"
+#include "rng.h"
 #include "shell.h"
 #include "task.h"
 #include "vmm.h"
@@ -36,6 +37,7 @@ void hv_main(void) {
     console_set_initial(cmdline->console);
     page_init(&board, arch_image_start(), arch_image_end());
     arch_memory_init(&board);
+    rng_init(&board);
     smp_init(&board, arch_cpu_hwid());
     arch_cpu_init(&cpus[0]);
     sched_init_cpu(&cpus[0]);

@@ -38,7 +38,6 @@ struct arch_vcpu {
     u64 sctlr, cpacr, ttbr0, ttbr1, tcr, mair, amair, vbar, contextidr, actlr;
     u64 tpidr_el0, tpidrro_el0, tpidr_el1, par, cntkctl, csselr;
     u64 mdscr, dbgbvr[16], dbgbcr[16], dbgwvr[16], dbgwcr[16];
-    u64 spsr_abt, spsr_und, spsr_irq, spsr_fiq, dacr32, ifsr32, fpexc32; // AArch32 applications
     alignas(16) u8 simd[32 * 16];
     u64 fpsr, fpcr;
     u64 cntv_ctl, cntv_cval;

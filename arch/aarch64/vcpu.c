@@ -105,29 +105,6 @@ static void el1_load(const struct arch_vcpu *a) {
     sysreg_write(csselr_el1, a->csselr);
 }
 
-// A CPU whose EL0 knows AArch32 has these banked registers at EL2's reach (D24.2: they are UNDEFINED elsewhere).
-static bool has_aarch32_el0(void) {
-    return (sysreg_read(id_aa64pfr0_el1) & 0xf) == 2;
-}
-
-static void aarch32_save(struct arch_vcpu *a) {
-    a->spsr_abt = sysreg_read(spsr_abt);
-    a->spsr_und = sysreg_read(spsr_und);
-    a->spsr_irq = sysreg_read(spsr_irq);
-    a->spsr_fiq = sysreg_read(spsr_fiq);
-    a->dacr32 = sysreg_read(dacr32_el2);
-    a->ifsr32 = sysreg_read(ifsr32_el2);
-}
-
-static void aarch32_load(const struct arch_vcpu *a) {
-    sysreg_write(spsr_abt, a->spsr_abt);
-    sysreg_write(spsr_und, a->spsr_und);
-    sysreg_write(spsr_irq, a->spsr_irq);
-    sysreg_write(spsr_fiq, a->spsr_fiq);
-    sysreg_write(dacr32_el2, a->dacr32);
-    sysreg_write(ifsr32_el2, a->ifsr32);
-}
-
 void arch_vcpu_load(struct vcpu *v) {
     struct arch_vcpu *a = &v->arch;
     struct cpu *cpu = cpu_self();
@@ -144,8 +121,6 @@ void arch_vcpu_load(struct vcpu *v) {
     sysreg_write(hcr_el2, a->hcr);
     cpu->arch.hcr = a->hcr;
     el1_load(a);
-    if (has_aarch32_el0())
-        aarch32_load(a);
     debug_load(a);
     simd_load(a->simd);
     sysreg_write(S3_3_C4_C4_1, a->fpsr); // FPSR, FPCR: the assembler knows the names only with FP on
@@ -160,8 +135,6 @@ void arch_vcpu_save(struct vcpu *v) {
     timers_save(v);
     gic_if_save(a->cpuif);
     el1_save(a);
-    if (has_aarch32_el0())
-        aarch32_save(a);
     debug_save(a);
     simd_save(a->simd);
     a->fpsr = sysreg_read(S3_3_C4_C4_1);
