@@ -213,6 +213,8 @@ void vgic_resync(struct vgic_vcpu *g) {
     fold(g);
     for (u32 m = c->lr_used; m; m &= m - 1)
         reconcile(g, (u32)__builtin_ctz(m));
+    // Another vCPU leaves notes on our private interrupts wherever they are; what is in no list register needs none.
+    g->word.unpend = g->word.deact = g->word.act = 0;
     if (c->eoi_count) {
         while (c->eoi_count > 0 && end_most_urgent(g))
             c->eoi_count--;
@@ -369,10 +371,11 @@ static void rebuild(struct vgic_vcpu *g) {
         vset_bits(&g->attn, p.spilled);
 }
 
-// An edge, or a physical interrupt acknowledged again, while a list register has the interrupt.
+// An edge, or a physical interrupt acknowledged again, while a list register has the interrupt, or had: the guest may be
+// done with it.
 static bool conflict(const struct vgic_vcpu *g) {
     const struct vgic_word *word = &g->word;
-    return (vget(&word->latch) | (vget(&word->line) & g->mapped)) & vget(&word->in_lr);
+    return ((vget(&word->latch) & vget(&word->gate)) | (vget(&word->line) & g->mapped)) & vget(&word->in_lr);
 }
 
 [[gnu::noinline]] static void flush_locked(struct vgic_vcpu *g) {
@@ -454,7 +457,7 @@ bool vgicv3_ready(struct vcpu *v) {
     if (vgic_pending(word) & vget(&word->gate) & ~vget(&word->active) & ~vget(&word->in_lr))
         return true;
     u32 attn = vget(&g->attn);
-    if (attn & VGIC_ATTN_RESYNC)
+    if ((attn & VGIC_ATTN_RESYNC) || conflict(g)) // flush finds out
         return true;
     for (u32 words = attn & VGIC_ATTN_WORDS; words; words &= words - 1) {
         if (spis_due(g, (u32)__builtin_ctz(words)))

@@ -197,7 +197,9 @@ void vgic_priority_write(struct vgic_vcpu *self, struct vgic_vcpu *owner, u32 ir
     memcpy(to, &value, size);
     for (u32 i = irq; owner && i < irq + size; i++)
         vgic_template(owner, i);
-    tell_holders(self, owner, owner ? 0 : irq / 32 - 1, (u32)BITS(size - 1, 0) << (irq & 31));
+    u32 w = owner ? 0 : irq / 32 - 1, bits = (u32)BITS(size - 1, 0) << (irq & 31);
+    tell_takers(self, owner, w, bits); // it may be more urgent now than what is in a list register
+    tell_holders(self, owner, w, bits);
     vgic_unlock(vg, self);
 }
 
