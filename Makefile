@@ -35,8 +35,10 @@ include scripts/flags.mk
 include scripts/image.mk
 include scripts/host.mk
 include scripts/guest.mk
+include $(wildcard scripts/bench.mk)
 include scripts/setup.mk
 include scripts/test.mk
+include scripts/bench.mk
 
 .PHONY: all help run clean distclean
 all: image host

@@ -1,26 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-# Our own guests: tests/guest/NAME.c and bench/NAME.c, each linked with what lies in tests/guest/$(ARCH), become
-# $(OUT)/guest/NAME.elf and .bin (and bench/).
+# Our own guests: tests/guest/NAME.c, each linked with what lies in tests/guest/$(ARCH), become $(OUT)/guest/NAME.elf and .bin.
 
 GUEST_RUNTIME := $(sort $(wildcard tests/guest/$(ARCH)/*.c tests/guest/$(ARCH)/*.S))
 GUEST_LD := tests/guest/$(ARCH)/link.ld
 GUEST_ELF := $(patsubst tests/guest/%.c,$(OUT)/guest/%.elf,$(sort $(wildcard tests/guest/*.c)))
-BENCH_ELF := $(patsubst bench/%.c,$(OUT)/bench/%.elf,$(sort $(wildcard bench/*.c)))
 GUEST_CFLAGS := $(BASE) $(REPRODUCIBLE) $(ARCH_FLAGS) -ffreestanding -nostdlibinc -isystem lib/include -O2 -fno-pie -fno-common \
     -fno-stack-protector -ffunction-sections -Itests/guest -Itests/guest/$(ARCH) -Iinclude
 
 .PHONY: guest-programs
-guest-programs: $(GUEST_ELF:.elf=.bin) $(BENCH_ELF:.elf=.bin)
+guest-programs: $(GUEST_ELF:.elf=.bin)
 
 $(OUT)/guest/%.elf: $(OUT)/guest-obj/tests/guest/%.c.o $(GUEST_RUNTIME:%=$(OUT)/guest-obj/%.o) $(GUEST_LD)
 	@mkdir -p $(@D)
 	$(call say,LD,$@)$(LD) -static --gc-sections --build-id=none -z max-page-size=4096 -T $(GUEST_LD) -o $@ $(filter %.o,$^)
 
-$(OUT)/bench/%.elf: $(OUT)/guest-obj/bench/%.c.o $(GUEST_RUNTIME:%=$(OUT)/guest-obj/%.o) $(GUEST_LD)
-	@mkdir -p $(@D)
-	$(call say,LD,$@)$(LD) -static --gc-sections --build-id=none -z max-page-size=4096 -T $(GUEST_LD) -o $@ $(filter %.o,$^)
-
-$(GUEST_ELF:.elf=.bin) $(BENCH_ELF:.elf=.bin): %.bin: %.elf
+$(GUEST_ELF:.elf=.bin): %.bin: %.elf
 	$(call say,BIN,$@)$(OBJCOPY) -O binary $< $@
 
 $(OUT)/guest-obj/%.c.o: %.c scripts/flags.mk scripts/guest.mk | $(TOOLCHAIN)
@@ -30,9 +24,3 @@ $(OUT)/guest-obj/%.c.o: %.c scripts/flags.mk scripts/guest.mk | $(TOOLCHAIN)
 $(OUT)/guest-obj/%.S.o: %.S scripts/flags.mk scripts/guest.mk | $(TOOLCHAIN)
 	@mkdir -p $(@D)
 	$(call say,GUESTAS,$<)$(CC) $(GUEST_CFLAGS) -c -o $@ $<
-
-ifneq ($(wildcard bench/run.py),)
-.PHONY: bench
-bench: image host guests guest-programs
-	$(Q)/usr/bin/python3 bench/run.py
-endif
