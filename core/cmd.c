@@ -92,22 +92,23 @@ static u32 min3(u32 a, u32 b, u32 c) {
     return MIN(MIN(a, b), c);
 }
 
-// Levenshtein's distance; both at most GUESS_MAX long.
+// How many letters are wrong, missing, too many or swapped with their neighbour; both at most GUESS_MAX long.
 static u32 distance(const char *a, const char *b) {
-    u32 row[GUESS_MAX + 1];
-    u32 n = (u32)strlen(b);
+    u32 rows[3][GUESS_MAX + 1]; // for the letters i - 2, i - 1 and i of a
+    u32 n = (u32)strlen(b), m = (u32)strlen(a);
     for (u32 j = 0; j <= n; j++)
-        row[j] = j;
-    for (u32 i = 0; a[i]; i++) {
-        u32 diagonal = row[0];
-        row[0] = i + 1;
-        for (u32 j = 0; j < n; j++) {
-            u32 above = row[j + 1];
-            row[j + 1] = min3(above + 1, row[j] + 1, diagonal + (a[i] != b[j]));
-            diagonal = above;
+        rows[0][j] = j;
+    for (u32 i = 1; i <= m; i++) {
+        const u32 *before = rows[(i + 1) % 3], *above = rows[(i - 1) % 3];
+        u32 *row = rows[i % 3];
+        row[0] = i;
+        for (u32 j = 1; j <= n; j++) {
+            row[j] = min3(above[j] + 1, row[j - 1] + 1, above[j - 1] + (a[i - 1] != b[j - 1]));
+            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
+                row[j] = MIN(row[j], before[j - 2] + 1);
         }
     }
-    return row[n];
+    return rows[m % 3][n];
 }
 
 struct guess {
