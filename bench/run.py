@@ -1,0 +1,372 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""What the hypervisor costs, in instructions, beside what others cost. make bench calls this when all is built.
+
+Everything runs in QEMU with -icount shift=0 and a 1 GHz counter: one instruction is one tick of every clock, so the figures are
+exact and the same on each machine. docs/benchmarks.md says how each is taken."""
+
+import argparse
+import bisect
+import collections
+import os
+import re
+import statistics
+import struct
+import subprocess
+import sys
+import time
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+BUILD = os.environ.get("BUILD", "build")
+ARCH = os.environ.get("ARCH", "aarch64")
+LLVM = os.environ.get("LLVM", "19")
+CACHE = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+CACHE = os.environ.get("BULKHEAD_CACHE") or os.path.join(CACHE, "bulkhead")
+GUESTS = os.environ.get("BULKHEAD_GUESTS") or os.path.join(CACHE, "guests", ARCH)
+IMAGE = os.path.join(BUILD, ARCH, "bulkhead.bin")
+ELF = os.path.join(BUILD, ARCH, "bulkhead.elf")
+GUEST = os.path.join(BUILD, ARCH, "bench", "bench.bin")
+HOST_COMMAND = os.path.join(BUILD, "host", "bulkhead")
+PLUGIN = os.path.join(BUILD, "host", "count.so")
+WORK = os.path.join(BUILD, "bench")
+
+LOAD_ADDRESS = 0x40200000  # where QEMU puts an Image
+MIB = 1 << 20
+GUEST_RAM = 128
+MARK_FIRST, MARK_RESET = 0xBE03, 0xBE04
+RESETS = 5
+SECONDS = 180  # for one run of QEMU, many times what it takes
+
+PEERS = ("Bao", "Xen 4.17", "Xvisor", "KVM nVHE")
+
+
+class Row:
+    """One line of the table. `bound` is the first value that is too much, or the last that is not when `inclusive`."""
+
+    def __init__(self, name, what, peers, bound, inclusive=False, unit=""):
+        self.name, self.what, self.peers = name, what, peers
+        self.bound, self.inclusive, self.unit = bound, inclusive, unit
+
+    def must(self):
+        return ("≤ " if self.inclusive else "< ") + shown(self.bound, self.unit)
+
+    def verdict(self, value):
+        if value is None:
+            return "not measured"
+        over = value - self.bound if self.inclusive else value - self.bound + 1
+        return "ok" if over <= 0 else f"{shown(over, self.unit)} too many"
+
+
+def shown(value, unit=""):
+    """A number as people read it; peers' figures that are texts stay."""
+    if value is None:
+        return "–"
+    if isinstance(value, str):
+        return value
+    if unit == "bytes":
+        return f"{value / 1024:,.0f} KiB" if value < 4 * MIB else f"{value / MIB:,.1f} MiB"
+    if value >= 1_000_000:
+        return f"{value / 1_000_000:,.2f} M"
+    return f"{value:,}"
+
+
+ROWS = (
+    Row("psci_version", "HVC PSCI_VERSION, round trip", (194, 477, 402, 1702), 194),
+    Row("hvc_unknown", "HVC with an unknown function", (1696, 1653, 484, 1654), 250),
+    Row("uart_read", "emulated UART register read", ("passed through", 640, 635, 6441), 300),
+    Row("gicd_typer", "GICD_TYPER read", (230, 617, 725, 2449), 230),
+    Row("gicd_isenabler", "GICD_ISENABLER1 read", (1386, 694, 1341, 4305), 300),
+    Row("gicd_icenabler", "GICD_ICENABLER1 write 0", (3588, 750, 1229, 2481), 400),
+    Row("gicr_typer", "GICR_TYPER read", (273, 619, None, 2476), 273),
+    Row("self_sgi", "SGI to self → vector", (800, 1120, "lost", 3098), 600),
+    Row("timer_busy", "virtual timer → vector, guest busy", (204, 1086, 2193, 3000), 204, inclusive=True),
+    Row("timer_wfi", "virtual timer → vector, guest in WFI", (205, 4380, 4192, 13630), 220, inclusive=True),
+    Row("ipi", "IPI → vector, both CPUs' instructions", (821, 1650, 3267, 5221), 821),
+    Row("cpu_on_call", "CPU_ON call", (407, 2269, 1469, 4176), 1500),
+    Row("cpu_on_first", "CPU_ON → first guest instruction there", (15893, 16801, 18471, 3_000_000), 10000),
+    Row("reset", "reset → first guest instruction", (570_000, 35_300_000, 50_200_000, 973_000_000), 6_000_000),
+    Row("image", "hypervisor image, file", (94 * 1024, 983 * 1024, int(1.94 * MIB), None), 256 * 1024, unit="bytes"),
+    Row("memory", "RAM written until the guest runs", (236 * 1024, int(15.1 * MIB), int(37.8 * MIB), None), 3 * MIB, unit="bytes"),
+    Row("linux", "Linux boot to userspace, at EL2", ("350,000 ¹", 32_300_000, 32_400_000, 807_000_000), 16_000_000),
+)
+FOOTNOTE = "¹ with the UART passed through"
+SMP_OPERATIONS = ("ipi", "cpu_on_call", "cpu_on_first")
+
+
+def say(text):
+    if sys.stderr.isatty():
+        print(f"  BENCH   {text}", file=sys.stderr)
+
+
+# ── Running ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+def bundle(name, kernel, cmdline, cpus=1, memory=GUEST_RAM, initrd=None, folder=None):
+    """Packs one VM; returns the bundle's path."""
+    toml, out = os.path.join(WORK, name + ".toml"), os.path.join(WORK, name + ".cpio")
+    lines = [f'name = "bench"\ncpus = {cpus}\nmemory = "{memory}M"\n[boot]\nkernel = "{kernel}"\ncmdline = "{cmdline}"']
+    lines += [f'initrd = "{initrd}"'] if initrd else []
+    lines += [f"[sched]\naffinity = [{', '.join(f'[{cpu}]' for cpu in range(cpus))}]"]
+    with open(toml, "w", encoding="utf-8") as file:
+        file.write("\n".join(lines) + "\n")
+    command = [HOST_COMMAND, "bundle", "-o", out, "-C", folder or os.path.dirname(GUEST), toml]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise RuntimeError(done.stdout + done.stderr)
+    return out
+
+
+def image_memory():
+    with open(IMAGE, "rb") as file:
+        size = struct.unpack_from("<Q", file.read(64), 16)[0]
+    if size == 0:
+        raise RuntimeError(f"{IMAGE}: its header has no image_size, so QEMU does not load it where the others do")
+    return size
+
+
+def qemu_command(image, smp, memory, plugin_args):
+    command = ["qemu-system-aarch64", "-M", "virt,virtualization=on,gic-version=3", "-cpu", "cortex-a57,cntfrq=1000000000"]
+    command += ["-smp", str(smp), "-m", f"{memory}M", "-seed", "1", "-icount", "shift=0,sleep=off"]
+    command += ["-rtc", "base=2025-01-01T00:00:00,clock=vm", "-display", "none", "-monitor", "none", "-nic", "none"]
+    command += ["-serial", "stdio", "-kernel", IMAGE, "-append", "loglevel=error", "-initrd", image]
+    if plugin_args:
+        command += ["-plugin", ",".join([PLUGIN, f"hyp={LOAD_ADDRESS:#x}", f"size={image_memory()}"] + plugin_args)]
+    return command
+
+
+def run(name, image, smp=1, memory=512, plugin_args=None, enough=None):
+    """Boots a bundle until the machine is off or enough() says so; returns what the console said."""
+    say(name)
+    log_name = os.path.join(WORK, name + ".log")
+    with open(log_name, "w", encoding="utf-8") as log:
+        with subprocess.Popen(
+            qemu_command(image, smp, memory, plugin_args), stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
+        ) as child:
+            deadline = time.monotonic() + SECONDS
+            while child.poll() is None and time.monotonic() < deadline and not (enough and enough()):
+                time.sleep(0.05)
+            late = time.monotonic() >= deadline
+            child.terminate()
+    with open(log_name, encoding="utf-8", errors="replace") as log:
+        text = log.read()
+    if late:
+        raise RuntimeError(f"{name}: no end after {SECONDS} s; the console is in {log_name}")
+    return text
+
+
+def events(name):
+    """What the plugin wrote: (kind, instructions at EL2, a, b), ..."""
+    path = os.path.join(WORK, name + ".events")
+    if not os.path.exists(path):
+        return []
+    with open(path, encoding="utf-8") as file:
+        lines = [line.split() for line in file.read().split("\n")[:-1]]
+    return [(line[0], *map(int, line[1:])) for line in lines if len(line) == 4]
+
+
+def plugin_args(name, *more, ram=GUEST_RAM):
+    out = os.path.join(WORK, name + ".events")
+    if os.path.exists(out):
+        os.remove(out)
+    return [f"out={out}", f"ram={ram * MIB}", *more]
+
+
+# ── Measuring ───────────────────────────────────────────────────────────────────────────────────────────────────────
+def measure_operations(name, smp):
+    text = run(name, bundle(name, "bench.bin", f"bench={name}", cpus=smp), smp=smp)
+    rows = re.findall(r"bench (\w+) (\d+) (\d+) (\d+) (\d+)\s*$", text, re.MULTILINE)
+    if not rows:
+        raise RuntimeError(f"{name}: the guest reported nothing; the console said:\n{text}")
+    return {row: int(median) for row, _, median, _, _ in rows}
+
+
+def resets_of(name):
+    """EL2 instructions from each reset call to the first instruction after it."""
+    asked, out = None, []
+    for kind, count, which, _ in events(name):
+        if kind != "mark":
+            continue
+        if which == MARK_RESET:
+            asked = count
+        elif asked is not None:
+            out.append(count - asked)
+            asked = None
+    return out
+
+
+def measure_reset(name="reset"):
+    run(name, bundle(name, "bench.bin", "bench=reset"), plugin_args=plugin_args(name), enough=lambda: len(resets_of(name)) >= RESETS)
+    took = resets_of(name)
+    first = [event for event in events(name) if event[0] == "guest"]
+    if not first or not took:
+        raise RuntimeError(f"{name}: the guest was not seen to start" if not first else f"{name}: the guest did not come back")
+    return {"reset": int(statistics.median(took)), "memory": first[0][2]}
+
+
+def linux_bundle(name):
+    """Debian's kernel, which leaves at the first instruction that it runs outside of itself."""
+    cmdline = "console=ttyAMA0 nokaslr rdinit=/bin/busybox -- poweroff -f"
+    return bundle(name, "debian/Image", cmdline, memory=256, initrd="debian/initrd.gz", folder=GUESTS)
+
+
+def measure_linux(name="linux"):
+    text = run(name, linux_bundle(name), memory=1024, plugin_args=plugin_args(name, ram=256))
+    at = {kind: count for kind, count, _, _ in events(name)}
+    if "user" not in at:
+        raise RuntimeError(f"{name}: the kernel did not reach userspace; the console said:\n{text[-2000:]}")
+    return {"linux": at["user"] - at["guest"], "linux_off": at["end"] - at["guest"]}
+
+
+def measure_image():
+    return {"image": os.path.getsize(IMAGE)}
+
+
+def measure_all():
+    values, wrong = {}, []
+    for measure in (
+        measure_image,
+        lambda: measure_operations("single", 1),
+        lambda: measure_operations("smp", 2),
+        measure_reset,
+        measure_linux,
+    ):
+        try:
+            values.update(measure())
+        except (RuntimeError, OSError) as error:
+            wrong.append(str(error))
+    return values, wrong
+
+
+# ── Showing ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+def cells(values):
+    head = ["operation", *PEERS, "Bulkhead", "must", ""]
+    body = []
+    for row in ROWS:
+        value = values.get(row.name)
+        peers = [shown(peer, row.unit) for peer in row.peers]
+        body.append([row.what, *peers, shown(value, row.unit), row.must(), row.verdict(value)])
+    return head, body
+
+
+def plain_table(values):
+    head, body = cells(values)
+    widths = [max(len(line[i]) for line in [head, *body]) for i in range(len(head))]
+    out = []
+    for line in [head, *body]:
+        padded = [text.ljust(width) if i in (0, 7) else text.rjust(width) for i, (text, width) in enumerate(zip(line, widths))]
+        out.append("  ".join(padded).rstrip())
+    out.insert(1, "─" * max(map(len, out)))
+    return "\n".join(out + [FOOTNOTE]) + "\n"
+
+
+def markdown_table(values):
+    head, body = cells(values)
+    lines = ["| instructions, but for the sizes | " + " | ".join(head[1:]) + " |", "|---|" + "--:|" * 6 + "---|"]
+    lines += ["| " + " | ".join(f"**{text}**" if i == 5 else text for i, text in enumerate(line)) + " |" for line in body]
+    return "\n".join(lines) + f"\n\n{FOOTNOTE}\n"
+
+
+def write(name, text):
+    with open(os.path.join(BUILD, name), "w", encoding="utf-8") as file:
+        file.write(text)
+
+
+def report(arguments):
+    values, wrong = measure_all()
+    write("bench.txt", plain_table(values))
+    write("bench.md", markdown_table(values))
+    print(markdown_table(values) if arguments.markdown else plain_table(values), end="")
+    if "linux_off" in values and not arguments.markdown:
+        print(f"Linux boot and power off, at EL2: {shown(values['linux_off'])}")
+    for problem in wrong:
+        print(f"bench: {problem}", file=sys.stderr)
+    missed = [row.name for row in ROWS if row.verdict(values.get(row.name)) != "ok"]
+    return 1 if wrong or (arguments.check and missed) else 0
+
+
+# ── Profile ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+def symbols():
+    """(offset, name) of what has no debug information, in order: the assembly's labels."""
+    done = subprocess.run([f"llvm-nm-{LLVM}", "--numeric-sort", ELF], capture_output=True, text=True, check=True)
+    parts = [line.split() for line in done.stdout.split("\n")]
+    return [(int(part[0], 16), part[2]) for part in parts if len(part) == 3 and part[1] in "tT" and part[2][0] != "$"]
+
+
+def symbolize(offsets):
+    """For each offset the functions it belongs to, outermost first, the others inlined, and its line."""
+    command = [f"llvm-symbolizer-{LLVM}", f"--obj={ELF}", "--output-style=GNU", "--functions=short", "--relativenames"]
+    command += ["--addresses", "--pretty-print"]
+    done = subprocess.run(
+        command, input="\n".join(f"{offset:#x}" for offset in offsets) + "\n", capture_output=True, text=True, check=True
+    )
+    names = symbols()
+    out, frames = {}, None
+    for line in done.stdout.split("\n"):
+        found = re.match(r"(?:(0x[0-9a-f]+): | \(inlined by\) )(\S+) at (.*)$", line)
+        if not found:
+            continue
+        if found[1]:
+            frames = out[int(found[1], 16)] = []
+        function = found[2]
+        if function == "??":
+            function = names[bisect.bisect(names, (int(found[1] or "0", 16), "~")) - 1][1]
+        frames.insert(0, (function, re.sub(r"^.*/(?=(core|vdev|drv|lib|arch)/)", "", found[3])))
+    return out
+
+
+def print_profile(counts, operations, lines):
+    frames = symbolize(sorted(counts))
+    functions, inner, places = (collections.Counter() for _ in range(3))
+    for offset, count in counts.items():
+        at = frames.get(offset) or [("?", "?")]
+        functions[at[0][0]] += count
+        inner[(at[0][0], at[-1][0])] += count
+        places[(at[0][0], at[-1][1])] += count
+    each = lambda count: f"{count / operations:12,.1f}"  # noqa: E731
+    print(f"{each(sum(counts.values()))}  instructions of the hypervisor's, mean of {operations:,}")
+    for function, count in functions.most_common(60):
+        print(f"{each(count)}  {function}")
+        below = places if lines else inner
+        for (outer, name), part in below.most_common():
+            if outer == function and (lines or name != function) and part / operations >= 0.05:
+                print(f"{' ' * 12}  {each(part)}  {name}")
+
+
+def profile(arguments):
+    name = arguments.profile
+    known = [row.name for row in ROWS if row.name not in ("image", "memory")]
+    if name not in known:
+        print(f"bench: no operation '{name}'; there are: {' '.join(known)}", file=sys.stderr)
+        return 2
+    marked = "profile=all" if name in ("reset", "linux") else "profile=marked"
+    args, path = plugin_args("profile", marked), os.path.join(WORK, "profile.events")
+    if name == "linux":
+        run("profile", linux_bundle("profile"), memory=1024, plugin_args=args)
+    elif name == "reset":
+        until = time.monotonic() + 3
+        run("profile", bundle("profile", "bench.bin", "bench=reset"), plugin_args=args, enough=lambda: time.monotonic() > until)
+    else:
+        smp = 2 if name in SMP_OPERATIONS else 1
+        run("profile", bundle("profile", "bench.bin", f"bench={name}", cpus=smp), smp=smp, plugin_args=args)
+    with open(path, encoding="utf-8") as file:
+        found = [line.split() for line in file]
+    counts = {int(line[1]): int(line[2]) for line in found if line[0] == "at"}
+    operations = [int(line[1]) for line in found if line[0] == "operations"]
+    if not counts or not operations:
+        print("bench: the plugin saw nothing", file=sys.stderr)
+        return 1
+    print_profile(counts, max(operations[0], 1), arguments.lines)
+    return 0
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    parser.add_argument("--check", action="store_true", help="fail when a figure misses what it must be")
+    parser.add_argument("--markdown", action="store_true", help="print the table as Markdown")
+    parser.add_argument("--profile", metavar="OPERATION", help="show where an operation's instructions go")
+    parser.add_argument("--lines", action="store_true", help="with --profile: by source line instead of inlined function")
+    arguments = parser.parse_args()
+    os.chdir(ROOT)
+    os.makedirs(WORK, exist_ok=True)
+    return profile(arguments) if arguments.profile else report(arguments)
+
+
+sys.exit(main())
