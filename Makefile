@@ -35,7 +35,6 @@ include scripts/flags.mk
 include scripts/image.mk
 include scripts/host.mk
 include scripts/guest.mk
-include $(wildcard scripts/bench.mk)
 include scripts/setup.mk
 include scripts/test.mk
 include scripts/bench.mk
