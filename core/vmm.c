@@ -191,6 +191,8 @@ const struct cmdline *vmm_cmdline(const struct board *board) {
 
 void vmm_init(const struct board *board) {
     char why[VM_REASON_MAX];
+    vmm.count = 0; // a simulated machine may boot many times
+    atomic_store_explicit(&vmm.running, 0, memory_order_relaxed);
     waitq_init(&vmm.wq);
     if (!board->bundle.size) {
         log_error("no bundle: give the VMs as an initrd (QEMU: -initrd bundle.cpio; 'bulkhead bundle' makes one)");

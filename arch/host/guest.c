@@ -296,10 +296,15 @@ static const struct vexit *exit_with(struct host_guest *g, const struct vexit *r
 
 void arch_vcpu_finish(struct vcpu *v, const struct vexit *exit) {
     struct host_guest_state *s = host_guest_of(v);
-    BUG_ON(cpu_self()->arch.loaded != v);
     BUG_ON(s->waiting == VEXIT_NONE || s->waiting != exit->kind);
     s->answer = *exit;
     s->waiting = VEXIT_NONE;
+}
+
+void arch_vcpu_finish_access(struct vcpu *v, const struct vexit *exit, u64 value) {
+    struct vexit answer = *exit;
+    answer.value = value;
+    arch_vcpu_finish(v, &answer);
 }
 
 int arch_vcpu_fault(struct vcpu *v, const struct vexit *exit) {
@@ -313,11 +318,6 @@ int arch_vcpu_fault(struct vcpu *v, const struct vexit *exit) {
     s->answer.value = 0;
     s->waiting = VEXIT_NONE;
     return 0;
-}
-
-void arch_vcpu_halt_prepare(
-    struct vcpu *v) { // the timer of a loaded vCPU wakes the CPU, that of another has its stand-in
-    (void)v;
 }
 
 size_t arch_vcpu_describe(const struct vcpu *v, char *buf, size_t size) {

@@ -1,11 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-// The devices of a scripted guest's machine: those of an aarch64 guest, with few list registers so that they run out.
+// What the core itself boots on: the probe, and the devices of a scripted guest's machine, which is an aarch64 guest's
+// with few list registers, so that they run out.
+#include "console.h"
 #include "guest_internal.h"
 #include "vm.h"
 #include "vpl011.h"
 #include "vpl031.h"
 
 enum { LIST_REGISTERS = 4 };
+
+void arch_probe(struct board *board) {
+    *board = host_machine.board;
+    host_uart_attach(console_host_irq);
+}
 
 int arch_guest_devices(struct vm *vm) {
     int err = vgic_create(vm, gpa(GUEST_GICD), gpa(GUEST_GICR), LIST_REGISTERS);

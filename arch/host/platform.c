@@ -40,7 +40,8 @@ static void uart_host_init(const struct board_uart *port) {
 
 static u32 uart_host_send(const struct board_uart *port, const char *bytes, u32 count) {
     (void)port;
-    u32 taken = host_machine.active ? (u32)MIN(count, 1 + host_random(16)) : count; // as a FIFO with little room
+    u32 room = host_machine.active ? 1 + (u32)host_random(16) : count; // as a FIFO that the line empties slowly
+    u32 taken = MIN(count, room);
     for (u32 i = 0; i < taken; i++)
         arch_early_putc(bytes[i]);
     return taken;
@@ -103,10 +104,6 @@ void host_platform_reset(void) {
 }
 
 // ── The rest ────────────────────────────────────────────────────────────────────────────────────────────────────────
-void arch_probe(struct board *board) {
-    *board = host_machine.board;
-}
-
 u64 arch_cpu_hwid(void) {
     return cpu_self()->hwid ? cpu_self()->hwid : host_machine.board.cpus[0].hwid;
 }
