@@ -79,7 +79,6 @@ static bool has_work(struct vcpu *v) {
 // not be taken inside the wait's condition; so the condition is "somebody has raised something", and ready() decides
 // outside.
 static void vcpu_wait(struct vcpu *v) {
-    arch_vcpu_halt_prepare(v);
     for (;;) {
         atomic_store_explicit(&v->irq_work, 0, memory_order_relaxed);
         if (v->vm->irqchip_ops->ready(v) || atomic_load_explicit(&v->requests, memory_order_relaxed))
@@ -112,14 +111,13 @@ static void reflect(struct vcpu *v, const struct vexit *exit) {
         crash(v, exit);
 }
 
-static void handle_mmio(struct vcpu *v, struct vexit *exit) {
+static void handle_access(struct vcpu *v, struct vexit *exit) {
     struct bus_access a = {.vcpu = v, .value = exit->value, .size = exit->size, .write = exit->write};
     if (unlikely(bus_access(&v->vm->bus, gpa(exit->gpa), &a) != 0)) {
         reflect(v, exit);
         return;
     }
-    exit->value = a.value;
-    arch_vcpu_finish(v, exit);
+    arch_vcpu_finish_access(v, exit, a.value);
 }
 
 static void handle_suspend(struct vcpu *v, struct vexit *exit) {
@@ -144,7 +142,7 @@ static bool handle_exit(struct vcpu *v, struct vexit *exit) {
     case VEXIT_MMIO:
     case VEXIT_PIO:
     case VEXIT_SYSREG:
-        handle_mmio(v, exit);
+        handle_access(v, exit);
         return true;
     case VEXIT_SEND_IPI:
         vm->irqchip_ops->ipi(v, exit);
@@ -195,11 +193,13 @@ static bool handle_exit(struct vcpu *v, struct vexit *exit) {
 
 static void vcpu_loop(struct vcpu *v) {
     struct vexit exit = {0};
+    u64 now = arch_ticks();
     for (;;) {
         struct cpu *cpu = cpu_self();
         if (unlikely(atomic_load_explicit(&cpu->need_resched, memory_order_relaxed))) {
             sched_resched();
             cpu = cpu_self();
+            now = arch_ticks();
         }
         if (unlikely(stop_wanted(v)))
             return;
@@ -207,13 +207,17 @@ static void vcpu_loop(struct vcpu *v) {
             make_loaded(v, cpu);
         if (atomic_load_explicit(&v->irq_work, memory_order_relaxed))
             v->vm->irqchip_ops->flush(v); // clears it first: what is raised from then on sets it again
-        u64 entered = arch_ticks();
         arch_vcpu_run(v, &exit);
         enum vexit_kind kind = exit.kind;
-        v->stats.guest_ticks += exit.ticks - entered;
-        bool go_on = handle_exit(v, &exit);
+        v->stats.guest_ticks += exit.ticks - now;
+        bool go_on = true;
+        if (likely(kind == VEXIT_MMIO)) // by far the most frequent one: not through the switch
+            handle_access(v, &exit);
+        else
+            go_on = handle_exit(v, &exit);
         v->stats.count[kind]++;
-        v->stats.ticks[kind] += arch_ticks() - exit.ticks;
+        now = arch_ticks();
+        v->stats.ticks[kind] += now - exit.ticks;
         if (unlikely(!go_on))
             return;
     }
@@ -238,6 +242,12 @@ static void vcpu_main(void *arg) {
     }
 }
 
+// Through the queue: it may be on its way into its park, where task_wake() would find it running and do nothing.
+static void unpark(struct vcpu *v) {
+    waitq_wake(&v->wq);
+    task_wake(&v->task); // the first time it is in no queue yet
+}
+
 int vcpu_start(struct vm *vm, u32 target, u64 entry, u64 arg) {
     if (target >= vm->vcpu_count)
         return -EINVAL;
@@ -258,7 +268,7 @@ int vcpu_start(struct vm *vm, u32 target, u64 entry, u64 arg) {
     }
     spin_unlock(&vm->lock);
     if (!err)
-        task_wake(&v->task); // out of its park, or for the first time
+        unpark(v);
     return err;
 }
 
@@ -280,7 +290,7 @@ int vcpu_init(struct vcpu *v, struct vm *vm, u32 id) {
 
 void vcpu_fini(struct vcpu *v) {
     atomic_store_explicit(&v->retired, true, memory_order_relaxed);
-    task_wake(&v->task);
+    unpark(v);
     while (!task_is_gone(&v->task))
         sched_yield();
     arch_vcpu_fini(v);

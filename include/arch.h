@@ -105,14 +105,15 @@ void arch_vcpu_save(struct vcpu *v);
 // Enters the guest; returns with *exit filled in. Takes host interrupts by itself before it returns VEXIT_NONE. Task,
 // loaded.
 void arch_vcpu_run(struct vcpu *v, struct vexit *exit);
-// Writes the core's answer into the guest's registers and steps over the instruction. Task, loaded.
+// The same for a served VEXIT_MMIO, VEXIT_PIO or VEXIT_SYSREG: a read's `value` (as wide as the access) goes into its
+// register. On its own because it is on the hottest way there is. Task, loaded.
+void arch_vcpu_finish_access(struct vcpu *v, const struct vexit *exit, u64 value);
+// Writes the core's answer into the guest's general registers and steps over the instruction. Task; a vCPU that slept
+// meanwhile may have been unloaded.
 void arch_vcpu_finish(struct vcpu *v, const struct vexit *exit);
 // Reflects the exit into the guest as the architecture's own fault (external abort, undefined instruction, …). -EFAULT
 // if the guest cannot take it. Task, loaded.
 [[nodiscard]] int arch_vcpu_fault(struct vcpu *v, const struct vexit *exit);
-// True if an interrupt that the vCPU's own state cannot show through the irqchip is due (a timer of its own that has
-// fired). Called before a halt blocks. Task, loaded.
-void arch_vcpu_halt_prepare(struct vcpu *v);
 // A VM-visible register by name for reports; prints up to `size` bytes of a multi-line register dump. Not running. Any.
 size_t arch_vcpu_describe(const struct vcpu *v, char *buf, size_t size);
 

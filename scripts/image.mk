@@ -18,9 +18,11 @@ $(OUT)/obj/libfdt/%.c.o: $(LIBFDT) scripts/flags.mk | $(TOOLCHAIN)
 	@mkdir -p $(@D)
 	$(call say,CC,libfdt/$*.c)$(CC) $(IMAGE_CFLAGS) $(THIRD_PARTY) -c -o $@ $(BUILD)/third_party/libfdt/$*.c
 
+$(OUT)/obj/lib/%.c.o: IMAGE_LTO :=
+
 $(OUT)/obj/%.c.o: %.c scripts/flags.mk | $(TOOLCHAIN) $(LIBFDT) $(BUILD)/version.h
 	@mkdir -p $(@D)
-	$(call say,CC,$<)$(CC) $(IMAGE_CFLAGS) $(WARN) -c -o $@ $<
+	$(call say,CC,$<)$(CC) $(IMAGE_CFLAGS) $(IMAGE_LTO) $(WARN) -c -o $@ $<
 
 $(OUT)/obj/%.S.o: %.S scripts/flags.mk | $(TOOLCHAIN) $(BUILD)/version.h
 	@mkdir -p $(@D)

@@ -33,7 +33,7 @@ extern char hyp_vectors[], secondary_start[], boot_stack_top[];
 // called by start.S and entry.S
 [[noreturn]] void aarch64_boot(const void *fdt, u64 el);
 u32 vcpu_exit_fast(struct vcpu *v, u32 source, u64 esr);
-[[noreturn]] void hyp_fault_report(u64 vector, const u64 *regs);
+[[noreturn]] void hyp_fault_report(u64 vector, const u64 *x);
 
 // cpu.c
 void mmu_boot_enable(const struct board *board);

@@ -52,7 +52,7 @@ struct arch_vm {
 
 static inline struct cpu *arch_cpu_self(void) {
     struct cpu *c;
-    __asm__("mrs %0, tpidr_el2" : "=r"(c));
+    __asm__ volatile("mrs %0, tpidr_el2" : "=r"(c)); // volatile: a task may continue on another CPU
     return c;
 }
 

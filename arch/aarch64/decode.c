@@ -28,7 +28,9 @@ static void decode_dabt(struct vcpu *v, u64 esr, struct vexit *exit) {
     exit->write = esr & ISS_DABT_WNR;
     // Without a syndrome (pairs, write-back, SIMD, exclusives, cache maintenance) or in a table walk: not a device
     // access that we can serve. The guest gets an external abort.
-    if (unlikely(!(esr & ISS_DABT_ISV) || (esr & ISS_ABT_S1PTW) || field_get(FSC_TYPE, esr) != FSC_TRANSLATION)) {
+    // The same goes for a 16-bit instruction of an AArch32 application, so that stepping over is always by 4.
+    if (unlikely((esr & (ISS_DABT_ISV | ESR_IL | ISS_ABT_S1PTW | FSC_TYPE)) !=
+                 (ISS_DABT_ISV | ESR_IL | field_set(FSC_TYPE, FSC_TRANSLATION)))) {
         exit->kind = VEXIT_FAULT;
         return;
     }
@@ -90,10 +92,11 @@ static bool decode_sysreg(struct vcpu *v, u64 esr, struct vexit *exit) {
 }
 
 bool decode_sync(struct vcpu *v, u64 esr, struct vexit *exit) {
-    switch (field_get(ESR_EC, esr)) {
-    case EC_DABT_LOWER:
+    if (likely(field_get(ESR_EC, esr) == EC_DABT_LOWER)) { // not through the switch: nothing comes as often
         decode_dabt(v, esr, exit);
         return false;
+    }
+    switch (field_get(ESR_EC, esr)) {
     case EC_SYSREG:
         return decode_sysreg(v, esr, exit);
     case EC_HVC64:
@@ -122,17 +125,22 @@ bool decode_sync(struct vcpu *v, u64 esr, struct vexit *exit) {
     }
 }
 
+void arch_vcpu_finish_access(struct vcpu *v, const struct vexit *exit, u64 value) {
+    v->arch.elr += 4;
+    if (exit->write || exit->reg == 31)
+        return;
+    u64 unused = 64 - 8ull * exit->size;
+    value <<= unused;
+    if (unlikely(exit->sign)) { // to 32 or 64 bits
+        value = (u64)((s64)value >> unused);
+        v->arch.x[exit->reg] = exit->wide ? value : (u32)value;
+        return;
+    }
+    v->arch.x[exit->reg] = value >> unused;
+}
+
 void arch_vcpu_finish(struct vcpu *v, const struct vexit *exit) {
     switch (exit->kind) {
-    case VEXIT_MMIO:
-        if (!exit->write) {
-            u64 value = exit->value;
-            u32 unused = 64 - 8 * exit->size;
-            value = exit->sign ? (u64)((s64)(value << unused) >> unused) : value << unused >> unused;
-            reg_set(v, exit->reg, exit->wide ? value : value & 0xffffffff);
-        }
-        step(v, v->arch.esr);
-        return;
     case VEXIT_SEND_IPI:
     case VEXIT_HALT:
         step(v, v->arch.esr);

@@ -11,6 +11,7 @@
 #define VCPU_ESR       (8 * 34)
 #define VCPU_TICKS     (8 * 35)
 
+#define EC_DABT_LOWER  0x24
 #define EXIT_SYNC      0
 #define EXIT_IRQ       1
 #define EXIT_SERROR    2
@@ -115,14 +116,19 @@ vcpu_exit:                            // x0, x1 are saved, w1 = kind, SP = the v
     mrs     x2, esr_el2
     mrs     x3, cntpct_el0
     stp     x2, x3, [x0, #VCPU_ESR]
+    lsr     w5, w2, #26
+    sub     w5, w5, #EC_DABT_LOWER
+    orr     w5, w5, w1
+    cbz     w5, 1f                    // a device access is never one of the fast ones
     ldr     x29, [x4, #80]            // our frame again: backtraces do not wander into the guest
     mov     x19, x0
     mov     w20, w1
     bl      vcpu_exit_fast            // (vcpu, kind, esr) → 0: back in
+    mov     w1, w20
     cbnz    w0, 1f
     mov     sp, x19
     b       guest_resume
-1:  mov     w0, w20
+1:  mov     w0, w1
     ldp     x21, x22, [sp, #16]
     ldp     x23, x24, [sp, #32]
     ldp     x25, x26, [sp, #48]

@@ -33,37 +33,10 @@ static u64 isar1(void) {
                                             NIBBLE(40) | NIBBLE(44) | NIBBLE(48) | NIBBLE(52));
 }
 
-bool idreg_read(u32 sysreg, u64 *value) {
+// The AArch32 ones: an application at EL0 may use what the CPU has.
+static bool idreg_aarch32(u32 sysreg, u64 *value) {
     switch (sysreg) {
-    case SYSREG(3, 0, 0, 4, 0):
-        *value = pfr0();
-        return true;
-    case SYSREG(3, 0, 0, 4, 1): // ID_AA64PFR1: BT SSBS
-        *value = sysreg_read(id_aa64pfr1_el1) & (NIBBLE(0) | NIBBLE(4));
-        return true;
-    case SYSREG(3, 0, 0, 5, 0):
-        *value = dfr0();
-        return true;
-    case SYSREG(3, 0, 0, 6, 0): // ID_AA64ISAR0: all but TME
-        *value = sysreg_read(id_aa64isar0_el1) & ~NIBBLE(24);
-        return true;
-    case SYSREG(3, 0, 0, 6, 1):
-        *value = isar1();
-        return true;
-    case SYSREG(3, 0, 0, 6, 2): // ID_AA64ISAR2: RPRES BC CSSC
-        *value = sysreg_read(S3_0_C0_C6_2) & (NIBBLE(4) | NIBBLE(20) | NIBBLE(52));
-        return true;
-    case SYSREG(3, 0, 0, 7, 0):
-        *value = mmfr0();
-        return true;
-    case SYSREG(3, 0, 0, 7, 1): // ID_AA64MMFR1: HAFDBS HPDS PAN ETS
-        *value = sysreg_read(id_aa64mmfr1_el1) & (NIBBLE(0) | NIBBLE(12) | NIBBLE(20) | NIBBLE(36));
-        return true;
-    case SYSREG(3, 0, 0, 7, 2): // ID_AA64MMFR2: CnP UAO LSM VARange CCIDX ST AT TTL BBM E0PD
-        *value = sysreg_read(S3_0_C0_C7_2) & (NIBBLE(0) | NIBBLE(4) | NIBBLE(8) | NIBBLE(16) | NIBBLE(20) | NIBBLE(28) |
-                                              NIBBLE(32) | NIBBLE(48) | NIBBLE(52) | NIBBLE(60));
-        return true;
-    case SYSREG(3, 0, 0, 1, 0): // the AArch32 ones: an application at EL0 may use what the CPU has
+    case SYSREG(3, 0, 0, 1, 0):
         *value = sysreg_read(id_pfr0_el1) & BITS(15, 0);
         return true;
     case SYSREG(3, 0, 0, 1, 2): // ID_DFR0: no performance monitors, no trace
@@ -115,8 +88,45 @@ bool idreg_read(u32 sysreg, u64 *value) {
         *value = sysreg_read(mvfr2_el1);
         return true;
     default:
+        return false;
+    }
+}
+
+bool idreg_read(u32 sysreg, u64 *value) {
+    switch (sysreg) {
+    case SYSREG(3, 0, 0, 4, 0):
+        *value = pfr0();
+        return true;
+    case SYSREG(3, 0, 0, 4, 1): // ID_AA64PFR1: BT SSBS
+        *value = sysreg_read(id_aa64pfr1_el1) & (NIBBLE(0) | NIBBLE(4));
+        return true;
+    case SYSREG(3, 0, 0, 5, 0):
+        *value = dfr0();
+        return true;
+    case SYSREG(3, 0, 0, 6, 0): // ID_AA64ISAR0: all but TME
+        *value = sysreg_read(id_aa64isar0_el1) & ~NIBBLE(24);
+        return true;
+    case SYSREG(3, 0, 0, 6, 1):
+        *value = isar1();
+        return true;
+    case SYSREG(3, 0, 0, 6, 2): // ID_AA64ISAR2: RPRES BC CSSC
+        *value = sysreg_read(S3_0_C0_C6_2) & (NIBBLE(4) | NIBBLE(20) | NIBBLE(52));
+        return true;
+    case SYSREG(3, 0, 0, 7, 0):
+        *value = mmfr0();
+        return true;
+    case SYSREG(3, 0, 0, 7, 1): // ID_AA64MMFR1: HAFDBS HPDS PAN ETS
+        *value = sysreg_read(id_aa64mmfr1_el1) & (NIBBLE(0) | NIBBLE(12) | NIBBLE(20) | NIBBLE(36));
+        return true;
+    case SYSREG(3, 0, 0, 7, 2): // ID_AA64MMFR2: CnP UAO LSM VARange CCIDX ST AT TTL BBM E0PD
+        *value = sysreg_read(S3_0_C0_C7_2) & (NIBBLE(0) | NIBBLE(4) | NIBBLE(8) | NIBBLE(16) | NIBBLE(20) | NIBBLE(28) |
+                                              NIBBLE(32) | NIBBLE(48) | NIBBLE(52) | NIBBLE(60));
+        return true;
+    default:
         break;
     }
+    if (idreg_aarch32(sysreg, value))
+        return true;
     // The rest of the ID space, CRm = 1…7, is reserved or hidden: it reads as zero (D24.1.4).
     u32 crm = (sysreg >> 1) & 0xf;
     if ((sysreg & ~(SYSREG(0, 0, 0, 0xf, 7))) == SYSREG(3, 0, 0, 0, 0) && crm >= 1 && crm <= 7) {

@@ -10,7 +10,7 @@ _start:
     b       boot_primary
     .long   0
     .quad   0                         // text_offset
-    .quad   __image_end               // image_size
+    .quad   __image_size              // bss included
     .quad   0xa                       // flags: little endian, 4 KiB pages, anywhere in memory
     .quad   0, 0, 0
     .ascii  "ARM\x64"

@@ -220,11 +220,6 @@ void arch_vcpu_run(struct vcpu *v, struct vexit *exit) {
     }
 }
 
-void arch_vcpu_halt_prepare(struct vcpu *v) {
-    // The virtual timer stays in the hardware and the physical one has its soft timer: both will wake us.
-    (void)v;
-}
-
 size_t arch_vcpu_describe(const struct vcpu *v, char *buf, size_t size) {
     const struct arch_vcpu *a = &v->arch;
     size_t n = 0;
