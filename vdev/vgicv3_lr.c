@@ -371,8 +371,8 @@ static void rebuild(struct vgic_vcpu *g) {
         vset_bits(&g->attn, p.spilled);
 }
 
-// An edge, or a physical interrupt acknowledged again, while a list register has the interrupt, or had: the guest may be
-// done with it.
+// An edge, or a physical interrupt acknowledged again, while a list register has the interrupt, or had: the guest may
+// be done with it.
 static bool conflict(const struct vgic_vcpu *g) {
     const struct vgic_word *word = &g->word;
     return ((vget(&word->latch) & vget(&word->gate)) | (vget(&word->line) & g->mapped)) & vget(&word->in_lr);

@@ -89,7 +89,8 @@ static u32 some_irq(void) {
 }
 
 static void change_register(u32 v) {
-    u32 irq = pick(12) == 0 ? TIMER_PPI : some_irq(), of = irq < VGIC_PRIVATE && irq != TIMER_PPI ? pick(vcpu_count) : v;
+    u32 irq = pick(12) == 0 ? TIMER_PPI : some_irq(),
+        of = irq < VGIC_PRIVATE && irq != TIMER_PPI ? pick(vcpu_count) : v;
     struct ideal *i = ideal_of(of, irq);
     switch (pick(7)) {
     case 0:
@@ -235,7 +236,8 @@ static void with_sixteen_list_registers_as_well(void **state) {
         run(2, 16, seed);
 }
 
-// Whatever a guest writes where: no crash, no access refused, and the rules of list registers hold (checked at each entry).
+// Whatever a guest writes where: no crash, no access refused, and the rules of list registers hold (checked at each
+// entry).
 static void random_accesses_never_break_it(void **state) {
     (void)state;
     for (u64 seed = 1; seed <= 20; seed++) {

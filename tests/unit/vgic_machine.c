@@ -59,7 +59,7 @@ static void enter(u32 id) {
             hw[id].lr[n] = c->lr[n];
         if (!(c->lr_used & BIT(n)))
             assert_false(hw[id].lr[n] & LR_STATE); // the model forgot it
-        for (u32 m = 0; m < n; m++) // §12.4.8: the same interrupt twice is UNPREDICTABLE
+        for (u32 m = 0; m < n; m++)                // §12.4.8: the same interrupt twice is UNPREDICTABLE
             assert_false((c->lr_used & BIT(n)) && (c->lr_used & BIT(m)) && (u32)hw[id].lr[n] == (u32)hw[id].lr[m]);
         assert_false((hw[id].lr[n] & LR_HW) && (hw[id].lr[n] & LR_STATE) == LR_STATE);
     }

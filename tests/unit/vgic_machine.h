@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A VM with a vGICv3 and the hardware's half of a virtual CPU interface for each vCPU, as IHI 0069 describes it: the model's
-// image goes to the hardware at an entry and comes back at an exit or a sync, never in between.
+// A VM with a vGICv3 and the hardware's half of a virtual CPU interface for each vCPU, as IHI 0069 describes it: the
+// model's image goes to the hardware at an entry and comes back at an exit or a sync, never in between.
 #pragma once
 
 #include <stdarg.h>
@@ -13,7 +13,14 @@
 #include "vgic.h"
 #include "vm.h"
 
-enum { VM_GICD = 0x8000000, VM_GICR = 0x80a0000, VM_VCPUS_MAX = 4, TIMER_PPI = 27, SPURIOUS = 1023, IDLE_PRIORITY = 0x100 };
+enum {
+    VM_GICD = 0x8000000,
+    VM_GICR = 0x80a0000,
+    VM_VCPUS_MAX = 4,
+    TIMER_PPI = 27,
+    SPURIOUS = 1023,
+    IDLE_PRIORITY = 0x100
+};
 
 struct hw {
     u64 lr[VGIC_MAX_LR];
@@ -51,7 +58,8 @@ void send_sgi(u32 v, u32 sgi, u32 targets);
 void line_set(u32 spi, bool level); // INTID; by a device on no vCPU
 void timer_set(u32 v, bool level);
 
-// The guest. A vCPU that was kicked, or whose hardware raises a maintenance interrupt, comes out and goes in again first.
+// The guest. A vCPU that was kicked, or whose hardware raises a maintenance interrupt, comes out and goes in again
+// first.
 u32 guest_ack(u32 v); // ICC_IAR1_EL1
 void guest_eoi(u32 v, u32 irq);
 u32 guest_running_priority(u32 v);
