@@ -150,6 +150,18 @@ static const char *vcpu_state(const struct vcpu *v) {
     return atomic_load_explicit(&v->task.switched_in_ns, memory_order_relaxed) ? "running" : "ready";
 }
 
+// Prints text of several lines below the line that was printed last.
+static void print_indented(const struct writer *out, const char *text) {
+    while (*text) {
+        const char *end = strchr(text, '\n');
+        size_t len = end ? (size_t)(end - text) : strlen(text);
+        writer_puts(out, "    ");
+        out->write(out->ctx, text, len);
+        writer_puts(out, "\n");
+        text += len + (end != NULL);
+    }
+}
+
 static void show_vcpus(const struct writer *out, const struct vm *vm, enum vm_state state) {
     for (u32 i = 0; i < vm->vcpu_count; i++) {
         struct vcpu *v = vm->vcpus[i];
@@ -161,10 +173,7 @@ static void show_vcpus(const struct writer *out, const struct vm *vm, enum vm_st
         scratch[0] = '\0';
         arch_vcpu_describe(v, scratch, sizeof scratch);
         scratch[sizeof scratch - 1] = '\0';
-        writer_puts(out, scratch);
-        size_t len = strlen(scratch);
-        if (len > 0 && scratch[len - 1] != '\n')
-            writer_puts(out, "\n");
+        print_indented(out, scratch);
     }
 }
 
@@ -185,7 +194,7 @@ static void show_machine(const struct writer *out, struct vm *vm) {
         scratch[0] = '\0';
         vm->irqchip_ops->describe(vm, scratch, sizeof scratch);
         scratch[sizeof scratch - 1] = '\0';
-        writer_puts(out, scratch);
+        print_indented(out, scratch);
     }
 }
 
