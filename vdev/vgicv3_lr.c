@@ -450,6 +450,36 @@ void vgicv3_flush(struct vcpu *v) {
     vput(&word->in_lr, in_lr);
 }
 
+// The same for the one case that a busy guest meets most: its timer fires, nothing else has happened, and the list register
+// of the last tick is finished. Everything unusual is left to set_ppi and flush.
+u32 vgic_take_ppi(struct vcpu *v, u32 ppi) {
+    struct vgic_vcpu *g = vgic_of(v);
+    struct vgic_cpuif *c = &g->cpuif;
+    struct vgic_word *word = &g->word;
+    u32 bit = irq_bit(ppi), used = c->lr_used, done = c->lr_empty & used, in_lr = vget(&word->in_lr);
+    if (unlikely(vget(&g->attn) | atomic_load_explicit(&v->irq_work, memory_order_relaxed) | c->eoi_count))
+        return VGIC_NO_LR;
+    if (unlikely((done & (done - 1)) | (done & g->lr_locked) | c->lr_dirty))
+        return VGIC_NO_LR;
+    if (done) {
+        u32 n = (u32)__builtin_ctz(done);
+        in_lr &= ~irq_bit(irq_of(c->lr[n]));
+        used &= ~done;
+        c->lr[n] = 0;
+        c->lr_empty = 0;
+        c->lr_used = used;
+        vput(&word->in_lr, in_lr); // only we write it
+    }
+    u32 free = g->lr_all & ~used;
+    if (unlikely(!free || !(vget(&word->gate) & ~vget(&word->active) & ~vget(&word->latch) & ~in_lr & bit)))
+        return VGIC_NO_LR;
+    u32 n = (u32)__builtin_ctz(free);
+    c->lr[n] = g->lr_template[ppi] | LR_PENDING;
+    c->lr_used = used | (1u << n);
+    vput(&word->in_lr, in_lr | bit);
+    return n;
+}
+
 bool vgicv3_ready(struct vcpu *v) {
     struct vgic_vcpu *g = vgic_of(v);
     struct vgic_cpuif *c = &g->cpuif;

@@ -157,6 +157,23 @@ static inline void interrupts_out(struct vcpu *v) {
         gic_if_eoi_count(cif);
 }
 
+static void timer_in(struct vcpu *v) {
+    struct vgic_cpuif *cif = v->arch.cpuif;
+    u32 n = vgic_take_ppi(v, PPI_VTIMER);
+    if (likely(n == 0)) {
+        sysreg_write(ICH_LR0_EL2, cif->lr[0]);
+        return;
+    }
+    if (n == VGIC_NO_LR) {
+        const struct irqchip_ops *ops = v->vm->irqchip_ops;
+        ops->set_ppi(v, PPI_VTIMER, true);
+        ops->flush(v);
+    } else {
+        cif->lr_dirty |= 1u << n;
+    }
+    interrupts_in(v);
+}
+
 // Called by entry.S on the task's stack. Serves what needs neither the core nor a device; 0: back into the guest at
 // once.
 u32 vcpu_exit_fast(struct vcpu *v, u32 source, u64 esr) {
@@ -172,13 +189,10 @@ u32 vcpu_exit_fast(struct vcpu *v, u32 source, u64 esr) {
     }
     if (source == EXIT_IRQ) {
         u32 intid = gic_ack();
-        if (intid == intid_virt_timer) { // the most frequent one: straight back in with the guest's timer interrupt
+        if (likely(intid == intid_virt_timer)) { // the most frequent one: straight back in with the guest's timer interrupt
             gic_eoi(intid);
-            const struct irqchip_ops *ops = v->vm->irqchip_ops;
             interrupts_out(v);
-            ops->set_ppi(v, PPI_VTIMER, true);
-            ops->flush(v);
-            interrupts_in(v);
+            timer_in(v);
             v->arch.fast_exits++;
             return 0;
         }
