@@ -74,11 +74,14 @@ void vgic_destroy(struct vm *vm);
 // the guest's deactivation deactivates the physical interrupt. Its level is asked from arch_irq_level(). Before the VM
 // runs.
 void vgic_map_ppi(struct vcpu *v, u32 ppi, u32 pintid);
-// On the way back into v's guest, right after the physical interrupt of a mapped `ppi` was taken, and lr_empty noted: puts it
-// into a free list register and returns its number; that one is not marked dirty, the caller writes it to the hardware.
-// VGIC_NO_LR: not that simple, nothing was done that set_ppi and flush do not expect. v's own task, loaded.
+// On the way back into v's guest, right after the physical interrupt of a mapped `ppi` was taken, and lr_empty noted:
+// puts it into a free list register and returns its number; that one is not marked dirty, the caller writes it to the
+// hardware. VGIC_NO_LR: not that simple, nothing was done that set_ppi and flush do not expect. v's own task, loaded.
 enum { VGIC_NO_LR = 0xff };
 [[nodiscard]] u32 vgic_take_ppi(struct vcpu *v, u32 ppi);
+// The same as set_ppi(v, ppi, true) and flush(v) for a mapped private interrupt that has just come, in a few
+// instructions; false: nothing happened, call those. Its own task, loaded.
+[[nodiscard]] bool vgic_ppi_direct(struct vcpu *v, u32 ppi);
 // The mapped private interrupts whose physical interrupt the model holds active: waiting for the guest, or in a list
 // register that was not finished at the last sync. For a vCPU switch. Any, v not running.
 u32 vgic_held_ppis(struct vcpu *v);

@@ -409,75 +409,88 @@ static bool conflict(const struct vgic_vcpu *g) {
     vgic_unlock(vg, g);
 }
 
+// What the way without the lock has in its hands; only its own task writes it.
+struct fast {
+    u32 done; // list registers that the guest has finished
+    u32 used, in_lr;
+};
+
+// False: something needs the lock.
+static inline bool fast_begin(const struct vgic_vcpu *g, struct fast *f) {
+    const struct vgic_cpuif *c = &g->cpuif;
+    f->done = c->lr_empty & c->lr_used;
+    return likely(!(vget(&g->attn) | (f->done & (g->lr_locked | c->lr_dirty)) | c->eoi_count));
+}
+
+static inline void fast_take_back(struct vgic_vcpu *g, struct fast *f) {
+    struct vgic_cpuif *c = &g->cpuif;
+    f->used = c->lr_used & ~f->done;
+    f->in_lr = vget(&g->word.in_lr);
+    c->lr_empty = 0;
+    for (; f->done; f->done &= f->done - 1) {
+        u32 n = (u32)__builtin_ctz(f->done);
+        f->in_lr &= ~irq_bit(irq_of(c->lr[n]));
+        c->lr[n] = 0;
+    }
+}
+
+static inline void fast_put(struct vgic_vcpu *g, struct fast *f, u32 irq, u32 free) {
+    struct vgic_cpuif *c = &g->cpuif;
+    u32 n = (u32)__builtin_ctz(free);
+    c->lr[n] = g->lr_template[irq] | LR_PENDING;
+    c->lr_dirty |= 1u << n;
+    f->used |= 1u << n;
+    f->in_lr |= 1u << irq;
+}
+
+static inline void fast_end(struct vgic_vcpu *g, const struct fast *f) {
+    g->cpuif.lr_used = f->used;
+    vput(&g->word.in_lr, f->in_lr);
+}
+
+bool vgic_ppi_direct(struct vcpu *v, u32 ppi) {
+    struct vgic_vcpu *g = vgic_of(v);
+    const struct vgic_word *word = &g->word;
+    struct fast f;
+    if (unlikely(atomic_load_explicit(&v->irq_work, memory_order_relaxed)) || !fast_begin(g, &f))
+        return false;
+    fast_take_back(g, &f);
+    u32 bit = 1u << ppi, free = g->lr_all & ~f.used;
+    u32 busy = f.in_lr | vget(&word->latch) | vget(&word->line) | vget(&word->active) | ~vget(&word->gate);
+    bool direct = likely(!(busy & bit) && free);
+    if (direct)
+        fast_put(g, &f, ppi, free);
+    fast_end(g, &f);
+    return direct;
+}
+
 void vgicv3_flush(struct vcpu *v) {
     struct vgic_vcpu *g = vgic_of(v);
-    struct vgic_cpuif *c = &g->cpuif;
     struct vgic_word *word = &g->word;
     // Acquire, pairs with the release in vgic_mark: an exchange, so that a mark after it is not overwritten.
     (void)atomic_exchange_explicit(&v->irq_work, 0, memory_order_acquire);
-    u32 done = c->lr_empty & c->lr_used, fresh = vget(&g->fresh);
+    u32 fresh = vget(&g->fresh);
     vput(&g->fresh, 0);
-    if (unlikely(vget(&g->attn) | (done & (g->lr_locked | c->lr_dirty)) | c->eoi_count)) {
+    struct fast f;
+    if (!fast_begin(g, &f)) {
         flush_locked(g);
         return;
     }
-    u32 used = c->lr_used & ~done, in_lr = vget(&word->in_lr);
-    c->lr_empty = 0;
-    for (; done; done &= done - 1) {
-        u32 n = (u32)__builtin_ctz(done);
-        in_lr &= ~irq_bit(irq_of(c->lr[n]));
-        c->lr[n] = 0;
-    }
+    fast_take_back(g, &f);
     u32 latch = vget(&word->latch), line = vget(&word->line), edge = vget(&word->edge);
     u32 due = (latch | (line & ~edge)) & vget(&word->gate) & ~vget(&word->active);
     if (due) {
         // One interrupt, an edge or a physical one just come, that is in no list register, and a free one for it.
-        u32 free = g->lr_all & ~used, physical = line & fresh & g->mapped & ~latch;
-        if (unlikely((due & (due - 1)) | (due & in_lr) | (due & ~(physical | (edge & ~g->mapped))) || !free)) {
-            c->lr_used = used;
-            vput(&word->in_lr, in_lr); // only we write it
+        u32 free = g->lr_all & ~f.used, physical = line & fresh & g->mapped & ~latch;
+        if (unlikely((due & (due - 1)) | (due & f.in_lr) | (due & ~(physical | (edge & ~g->mapped))) || !free)) {
+            fast_end(g, &f);
             flush_locked(g);
             return;
         }
         vclear_bits(due & physical ? &word->line : &word->latch, due);
-        u32 n = (u32)__builtin_ctz(free);
-        c->lr[n] = g->lr_template[__builtin_ctz(due)] | LR_PENDING;
-        c->lr_dirty |= 1u << n;
-        used |= 1u << n;
-        in_lr |= due;
+        fast_put(g, &f, (u32)__builtin_ctz(due), free);
     }
-    c->lr_used = used;
-    vput(&word->in_lr, in_lr);
-}
-
-// The same for the one case that a busy guest meets most: its timer fires, nothing else has happened, and the list register
-// of the last tick is finished. Everything unusual is left to set_ppi and flush.
-u32 vgic_take_ppi(struct vcpu *v, u32 ppi) {
-    struct vgic_vcpu *g = vgic_of(v);
-    struct vgic_cpuif *c = &g->cpuif;
-    struct vgic_word *word = &g->word;
-    u32 bit = irq_bit(ppi), used = c->lr_used, done = c->lr_empty & used, in_lr = vget(&word->in_lr);
-    if (unlikely(vget(&g->attn) | atomic_load_explicit(&v->irq_work, memory_order_relaxed) | c->eoi_count))
-        return VGIC_NO_LR;
-    if (unlikely((done & (done - 1)) | (done & g->lr_locked) | c->lr_dirty))
-        return VGIC_NO_LR;
-    if (done) {
-        u32 n = (u32)__builtin_ctz(done);
-        in_lr &= ~irq_bit(irq_of(c->lr[n]));
-        used &= ~done;
-        c->lr[n] = 0;
-        c->lr_empty = 0;
-        c->lr_used = used;
-        vput(&word->in_lr, in_lr); // only we write it
-    }
-    u32 free = g->lr_all & ~used;
-    if (unlikely(!free || !(vget(&word->gate) & ~vget(&word->active) & ~vget(&word->latch) & ~in_lr & bit)))
-        return VGIC_NO_LR;
-    u32 n = (u32)__builtin_ctz(free);
-    c->lr[n] = g->lr_template[ppi] | LR_PENDING;
-    c->lr_used = used | (1u << n);
-    vput(&word->in_lr, in_lr | bit);
-    return n;
+    fast_end(g, &f);
 }
 
 bool vgicv3_ready(struct vcpu *v) {

@@ -48,7 +48,9 @@ static void enter(u32 id) {
     hw[id].kicked = false;
     if (hw[id].timer_level && !hw[id].timer_active) { // the physical interrupt is taken before the guest runs
         hw[id].timer_active = true;
-        ops->set_ppi(v, TIMER_PPI, true);
+        static u32 turn; // both ways
+        if (turn++ % 2 || !vgic_ppi_direct(v, TIMER_PPI))
+            ops->set_ppi(v, TIMER_PPI, true);
         hw[id].kicked = false;
     }
     if (v->irq_work)
