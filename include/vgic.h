@@ -79,9 +79,6 @@ void vgic_map_ppi(struct vcpu *v, u32 ppi, u32 pintid);
 // hardware. VGIC_NO_LR: not that simple, nothing was done that set_ppi and flush do not expect. v's own task, loaded.
 enum { VGIC_NO_LR = 0xff };
 [[nodiscard]] u32 vgic_take_ppi(struct vcpu *v, u32 ppi);
-// The same as set_ppi(v, ppi, true) and flush(v) for a mapped private interrupt that has just come, in a few
-// instructions; false: nothing happened, call those. Its own task, loaded.
-[[nodiscard]] bool vgic_ppi_direct(struct vcpu *v, u32 ppi);
 // The mapped private interrupts whose physical interrupt the model holds active: waiting for the guest, or in a list
 // register that was not finished at the last sync. For a vCPU switch. Any, v not running.
 u32 vgic_held_ppis(struct vcpu *v);

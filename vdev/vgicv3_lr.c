@@ -448,20 +448,34 @@ static inline void fast_end(struct vgic_vcpu *g, const struct fast *f) {
     vput(&g->word.in_lr, f->in_lr);
 }
 
-bool vgic_ppi_direct(struct vcpu *v, u32 ppi) {
+// The same for the one case that a busy guest meets most: its timer fires, nothing else has happened, and the list
+// register of the last tick is finished. Everything unusual is left to set_ppi and flush.
+u32 vgic_take_ppi(struct vcpu *v, u32 ppi) {
     struct vgic_vcpu *g = vgic_of(v);
-    const struct vgic_word *word = &g->word;
-    struct fast f;
-    if (unlikely(atomic_load_explicit(&v->irq_work, memory_order_relaxed)) || !fast_begin(g, &f))
-        return false;
-    fast_take_back(g, &f);
-    u32 bit = 1u << ppi, free = g->lr_all & ~f.used;
-    u32 busy = f.in_lr | vget(&word->latch) | vget(&word->line) | vget(&word->active) | ~vget(&word->gate);
-    bool direct = likely(!(busy & bit) && free);
-    if (direct)
-        fast_put(g, &f, ppi, free);
-    fast_end(g, &f);
-    return direct;
+    struct vgic_cpuif *c = &g->cpuif;
+    struct vgic_word *word = &g->word;
+    u32 bit = irq_bit(ppi), used = c->lr_used, done = c->lr_empty & used, in_lr = vget(&word->in_lr);
+    if (unlikely(vget(&g->attn) | atomic_load_explicit(&v->irq_work, memory_order_relaxed) | c->eoi_count))
+        return VGIC_NO_LR;
+    if (unlikely((done & (done - 1)) | (done & g->lr_locked) | c->lr_dirty))
+        return VGIC_NO_LR;
+    if (done) {
+        u32 n = (u32)__builtin_ctz(done);
+        in_lr &= ~irq_bit(irq_of(c->lr[n]));
+        used &= ~done;
+        c->lr[n] = 0;
+        c->lr_empty = 0;
+        c->lr_used = used;
+        vput(&word->in_lr, in_lr); // only we write it
+    }
+    u32 free = g->lr_all & ~used;
+    if (unlikely(!free || !(vget(&word->gate) & ~vget(&word->active) & ~vget(&word->latch) & ~in_lr & bit)))
+        return VGIC_NO_LR;
+    u32 n = (u32)__builtin_ctz(free);
+    c->lr[n] = g->lr_template[ppi] | LR_PENDING;
+    c->lr_used = used | (1u << n);
+    vput(&word->in_lr, in_lr | bit);
+    return n;
 }
 
 void vgicv3_flush(struct vcpu *v) {

@@ -49,8 +49,11 @@ static void enter(u32 id) {
     if (hw[id].timer_level && !hw[id].timer_active) { // the physical interrupt is taken before the guest runs
         hw[id].timer_active = true;
         static u32 turn; // both ways
-        if (turn++ % 2 || !vgic_ppi_direct(v, TIMER_PPI))
+        u32 n = turn++ % 2 ? vgic_take_ppi(v, TIMER_PPI) : VGIC_NO_LR;
+        if (n == VGIC_NO_LR)
             ops->set_ppi(v, TIMER_PPI, true);
+        else
+            hw[id].lr[n] = c->lr[n];
         hw[id].kicked = false;
     }
     if (v->irq_work)
