@@ -448,6 +448,35 @@ static inline void fast_end(struct vgic_vcpu *g, const struct fast *f) {
     vput(&g->word.in_lr, f->in_lr);
 }
 
+void vgicv3_flush(struct vcpu *v) {
+    struct vgic_vcpu *g = vgic_of(v);
+    struct vgic_word *word = &g->word;
+    // Acquire, pairs with the release in vgic_mark: an exchange, so that a mark after it is not overwritten.
+    (void)atomic_exchange_explicit(&v->irq_work, 0, memory_order_acquire);
+    u32 fresh = vget(&g->fresh);
+    vput(&g->fresh, 0);
+    struct fast f;
+    if (!fast_begin(g, &f)) {
+        flush_locked(g);
+        return;
+    }
+    fast_take_back(g, &f);
+    u32 latch = vget(&word->latch), line = vget(&word->line), edge = vget(&word->edge);
+    u32 due = (latch | (line & ~edge)) & vget(&word->gate) & ~vget(&word->active);
+    if (due) {
+        // One interrupt, an edge or a physical one just come, that is in no list register, and a free one for it.
+        u32 free = g->lr_all & ~f.used, physical = line & fresh & g->mapped & ~latch;
+        if (unlikely((due & (due - 1)) | (due & f.in_lr) | (due & ~(physical | (edge & ~g->mapped))) || !free)) {
+            fast_end(g, &f);
+            flush_locked(g);
+            return;
+        }
+        vclear_bits(due & physical ? &word->line : &word->latch, due);
+        fast_put(g, &f, (u32)__builtin_ctz(due), free);
+    }
+    fast_end(g, &f);
+}
+
 // The same for the one case that a busy guest meets most: its timer fires, nothing else has happened, and the list
 // register of the last tick is finished. Everything unusual is left to set_ppi and flush.
 u32 vgic_take_ppi(struct vcpu *v, u32 ppi) {
@@ -476,35 +505,6 @@ u32 vgic_take_ppi(struct vcpu *v, u32 ppi) {
     c->lr_used = used | (1u << n);
     vput(&word->in_lr, in_lr | bit);
     return n;
-}
-
-void vgicv3_flush(struct vcpu *v) {
-    struct vgic_vcpu *g = vgic_of(v);
-    struct vgic_word *word = &g->word;
-    // Acquire, pairs with the release in vgic_mark: an exchange, so that a mark after it is not overwritten.
-    (void)atomic_exchange_explicit(&v->irq_work, 0, memory_order_acquire);
-    u32 fresh = vget(&g->fresh);
-    vput(&g->fresh, 0);
-    struct fast f;
-    if (!fast_begin(g, &f)) {
-        flush_locked(g);
-        return;
-    }
-    fast_take_back(g, &f);
-    u32 latch = vget(&word->latch), line = vget(&word->line), edge = vget(&word->edge);
-    u32 due = (latch | (line & ~edge)) & vget(&word->gate) & ~vget(&word->active);
-    if (due) {
-        // One interrupt, an edge or a physical one just come, that is in no list register, and a free one for it.
-        u32 free = g->lr_all & ~f.used, physical = line & fresh & g->mapped & ~latch;
-        if (unlikely((due & (due - 1)) | (due & f.in_lr) | (due & ~(physical | (edge & ~g->mapped))) || !free)) {
-            fast_end(g, &f);
-            flush_locked(g);
-            return;
-        }
-        vclear_bits(due & physical ? &word->line : &word->latch, due);
-        fast_put(g, &f, (u32)__builtin_ctz(due), free);
-    }
-    fast_end(g, &f);
 }
 
 bool vgicv3_ready(struct vcpu *v) {
