@@ -155,6 +155,21 @@ void gic_ppi_set_active(u32 intid, bool active) {
     mmio_write32(cpu_self()->arch.gicr + GICR_SGI_BASE + GICD_ICACTIVER - (active ? 0x80 : 0), (u32)BIT(intid));
 }
 
+// The list registers want to be looked at on the way in. The interrupt is a level that stays up until that has happened, so the
+// virtual interface is switched off until then (hcr_dirty switches it on again).
+static void maintenance(void) {
+    struct vcpu *v = cpu_self()->loaded;
+    if (v) {
+        struct vgic_cpuif *cif = v->arch.cpuif;
+        gic_if_eoi_count(cif);
+        cif->lr_empty |= (u32)sysreg_read(S3_4_C12_C11_3) & cif->lr_used & ~cif->lr_dirty; // ICH_EISR_EL2
+        cif->hcr_dirty = true;
+        atomic_store_explicit(&v->irq_work, 1, memory_order_relaxed);
+    }
+    sysreg_write(S3_4_C12_C11_0, 0); // ICH_HCR_EL2
+    isb();
+}
+
 void gic_handle(u32 intid) {
     gic_eoi(intid);
     if (intid == intid_virt_timer) { // stays active: the guest deactivates it
@@ -169,14 +184,8 @@ void gic_handle(u32 intid) {
         timer_expire();
     else if (intid == intid_uart && intid_uart)
         console_host_irq();
-    else if (intid == intid_maintenance) {
-        struct vcpu *v = cpu_self()->loaded;
-        if (v) { // list registers that the guest has finished (ICH_EISR_EL2) are looked at on the way in
-            struct vgic_cpuif *cif = v->arch.cpuif;
-            cif->lr_empty |= (u32)sysreg_read(S3_4_C12_C11_3) & cif->lr_used & ~cif->lr_dirty;
-            atomic_store_explicit(&v->irq_work, 1, memory_order_relaxed);
-        }
-    }
+    else if (intid == intid_maintenance)
+        maintenance();
     gic_deactivate(intid);
 }
 
