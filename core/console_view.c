@@ -89,34 +89,34 @@ static enum escape_item feed_csi(struct escape_filter *f, u8 byte) {
     return fits && byte >= '@' && byte <= '~' ? ESCAPE_CSI : ESCAPE_NONE;
 }
 
-enum escape_item escape_feed(struct escape_filter *f, char c) {
-    u8 byte = (u8)c;
-    if (byte == ESC) {
+enum escape_item escape_feed(struct escape_filter *f, char byte) {
+    u8 code = (u8)byte;
+    if (code == ESC) {
         f->state = ESCAPED;
         f->utf8_left = 0;
         return ESCAPE_NONE;
     }
     if (f->state == GROUND)
-        return feed_ground(f, byte);
-    if (byte == CAN || byte == SUB)
+        return feed_ground(f, code);
+    if (code == CAN || code == SUB)
         return item(f, ESCAPE_NONE);
     // A line's end is never part of a sequence here: a VM that dies within one must not swallow what comes later.
     if (byte == '\n' || byte == '\r') {
-        f->seq[0] = c;
+        f->seq[0] = byte;
         f->len = 1;
         return item(f, ESCAPE_CONTROL);
     }
     switch (f->state) {
     case ESCAPED:
-        return feed_escaped(f, byte);
+        return feed_escaped(f, code);
     case INTERMEDIATE:
-        if (byte < ' ' || byte > '/')
+        if (code < ' ' || code > '/')
             f->state = GROUND;
         return ESCAPE_NONE;
     case CSI:
-        return feed_csi(f, byte);
+        return feed_csi(f, code);
     default: // STRING: up to BEL, or ST, whose ESC was looked at above
-        if (byte == BEL || ++f->string_len > STRING_MAX)
+        if (code == BEL || ++f->string_len > STRING_MAX)
             f->state = GROUND;
         return ESCAPE_NONE;
     }
