@@ -278,16 +278,29 @@ static bool wants_restart(struct vm *vm) {
     return false;
 }
 
-// The last vCPU is out. vm->lock held.
-static void stopped_locked(struct vm *vm) {
+// The last vCPU is out: STOPPING, if it is not yet. vm->lock held.
+static void last_out_locked(struct vm *vm) {
     if (vm->state == VM_RUNNING) { // each vCPU has switched itself off: nobody is left to switch one on
         vm->stop = VM_STOP_SHUTDOWN;
         snprintf(vm->reason, sizeof(vm->reason), "the guest switched off its last vCPU");
         move(vm, VM_STOPPING);
     }
-    vm->restart = wants_restart(vm);
     vm->stopped_ns = arch_now_ns();
-    move(vm, vm->stop == VM_STOP_CRASH && !vm->restart ? VM_FAILED : VM_STOPPED);
+}
+
+// Nobody else touches a VM that is STOPPING and has no vCPU left. With the last move it can be started again, at once
+// and elsewhere: everything that looks at it comes before.
+static void stopped(struct vm *vm) {
+    bool restart = wants_restart(vm);
+    enum vm_state end = vm->stop == VM_STOP_CRASH && !restart ? VM_FAILED : VM_STOPPED;
+    for (u32 i = 0; i < vm->vcpu_count; i++)
+        unplace(vm->vcpus[i]);
+    vmm_vm_stops(vm, end, restart);
+    spin_lock(&vm->lock);
+    vm->restart = restart;
+    move(vm, end);
+    spin_unlock(&vm->lock);
+    vmm_vm_stopped(restart);
 }
 
 void vm_vcpu_leave(struct vcpu *v) {
@@ -297,11 +310,8 @@ void vm_vcpu_leave(struct vcpu *v) {
     atomic_store_explicit(&v->power, VCPU_OFF, memory_order_relaxed);
     bool last = --vm->vcpus_in == 0;
     if (last)
-        stopped_locked(vm);
+        last_out_locked(vm);
     spin_unlock(&vm->lock);
-    if (!last)
-        return;
-    for (u32 i = 0; i < vm->vcpu_count; i++)
-        unplace(vm->vcpus[i]);
-    vmm_vm_stopped(vm);
+    if (last)
+        stopped(vm);
 }

@@ -264,18 +264,22 @@ static void start_now(struct vm *vm) {
     waitq_wake(&vmm.wq);
 }
 
-void vmm_vm_stopped(struct vm *vm) {
-    const char *state = vm_state_name(vm->state);
-    if (vm->restart) {
+void vmm_vm_stops(struct vm *vm, enum vm_state end, bool restart) {
+    const char *state = vm_state_name(end);
+    if (restart) {
         log_info("%s: %s: %s; restarting", vm->cfg.name, state, vm->reason);
-    } else {
-        if (vm->state == VM_FAILED)
-            log_error("%s: %s: %s", vm->cfg.name, state, vm->reason);
-        else
-            log_info("%s: %s: %s", vm->cfg.name, state, vm->reason);
-        console_set_status(vm->console, "%s: %s", state, vm->reason);
-        atomic_fetch_sub_explicit(&vmm.running, 1, memory_order_release); // pairs with vmm_running
+        return;
     }
+    if (end == VM_FAILED)
+        log_error("%s: %s: %s", vm->cfg.name, state, vm->reason);
+    else
+        log_info("%s: %s: %s", vm->cfg.name, state, vm->reason);
+    console_set_status(vm->console, "%s: %s", state, vm->reason);
+}
+
+void vmm_vm_stopped(bool restart) {
+    if (!restart)
+        atomic_fetch_sub_explicit(&vmm.running, 1, memory_order_release); // pairs with vmm_running
     attention();
 }
 

@@ -17,8 +17,10 @@ u32 vmm_count(void);
 struct vm *vmm_vm(u32 index);                // 0 … count-1, in id order
 struct vm *vmm_find(const char *name_or_id); // NULL
 u32 vmm_running(void);
-// Wakes vmm_start after a VM has stopped. Called by the last vCPU out. Any task.
-void vmm_vm_stopped(struct vm *vm);
+// Called by the last vCPU out, in its task: tells people how it ends, before the VM may be started again …
+void vmm_vm_stops(struct vm *vm, enum vm_state end, bool restart);
+// … and afterwards wakes vmm_start; the VM itself may already run again.
+void vmm_vm_stopped(bool restart);
 
 // Operator commands. 0 or negative errno with a sentence in `why`. They wait until the move is complete (stop: 10 s,
 // then the sentence says so). Task (the shell's).

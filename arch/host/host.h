@@ -25,7 +25,7 @@ struct host_options {
     u32 cpus; // 1…64, default 1
     u64 seed;
     u64 memory;     // bytes of RAM, default 64 MiB
-    u64 max_points; // 0: 50 million
+    u64 max_points; // 0: 20 million
     bool deadlock_ok, panic_ok;
     bool echo;     // the UART's output goes to stderr as well
     u64 cpus_dead; // bit n: CPU n does not come up when it is started

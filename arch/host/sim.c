@@ -16,7 +16,7 @@ enum {
     SPINS_MAX = 5000000, // nobody did anything but spin: 5 s of virtual time
     HWID_FIRST = 0x100,  // CPU n has hwid 0x100 + n: not its index
 };
-static const u64 DEFAULT_POINTS = 50u * 1000 * 1000;
+static const u64 DEFAULT_POINTS = 20u * 1000 * 1000;
 static const u64 DEFAULT_MEMORY = MIB(64);
 
 struct host_machine host_machine;
@@ -157,6 +157,9 @@ void host_schedule(enum host_why why) {
         return;
     struct cpu *c = cpu_self();
     if (++m->points > (m->opt.max_points ? m->opt.max_points : DEFAULT_POINTS)) {
+        host_note("host: more than %llu scheduling points (seed %llu)\n", (unsigned long long)m->points,
+                  (unsigned long long)m->opt.seed);
+        host_dump();
         m->end = HOST_LIMIT;
         leave_run();
     }

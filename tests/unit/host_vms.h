@@ -45,7 +45,7 @@ static inline void vms_add(const char *name, guest_fn fn, const char *more) {
     char path[64], toml[1024];
     snprintf(path, sizeof(path), "vms/%s.toml", name);
     int n = snprintf(
-        toml, sizeof(toml), "name = \"%s\"\nmemory = \"2M\"\n%s\n%s", name, more,
+        toml, sizeof(toml), "name = \"%s\"\n%s%s\n%s", name, strstr(more, "memory") ? "" : "memory = \"2M\"\n", more,
         strstr(more, "[boot]") ? "" : "[boot]\nkernel = \"guest.bin\"\nprotocol = \"raw\"\nload = 0x40100000\n");
     cpio_add(path, toml, (size_t)n);
     host_guest_register(name, fn);

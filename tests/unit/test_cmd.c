@@ -37,8 +37,14 @@ u32 vmm_running(void) {
     return 0;
 }
 
-void vmm_vm_stopped(struct vm *vm) {
+void vmm_vm_stops(struct vm *vm, enum vm_state end, bool restart) {
     (void)vm;
+    (void)end;
+    (void)restart;
+}
+
+void vmm_vm_stopped(bool restart) {
+    (void)restart;
 }
 
 int vmm_vm_start(struct vm *vm, char *why, size_t why_size) {
