@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0
+// Jumps to where nothing is, with an exception vector where nothing is either.
+#include "guest.h"
+
+void secondary_main(u64 context) {
+    (void)context;
+}
+
+void guest_main(u64 dtb) {
+    (void)dtb;
+    say("wild: jumping\n");
+    write_sysreg(vbar_el1, 0x1000000000);
+    __asm__ volatile("br %0" ::"r"(0x2000000000ull));
+}

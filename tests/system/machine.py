@@ -1,0 +1,251 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A machine in QEMU with the hypervisor on it, driven over its serial console as a person would."""
+
+import os
+import re
+import subprocess
+import time
+
+import pexpect
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+BUILD = os.path.join(ROOT, os.environ.get("BUILD", "build"))
+OUT = os.path.join(BUILD, "aarch64")
+CACHE = os.environ.get("BULKHEAD_CACHE") or os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "bulkhead")
+GUESTS = os.environ.get("BULKHEAD_GUESTS") or os.path.join(CACHE, "guests", "aarch64")
+HOST = os.path.join(BUILD, "host", "bulkhead")
+IMAGE = os.path.join(OUT, "bulkhead.bin")
+# How much longer than on an idle machine of our time things may take.
+PATIENCE = float(os.environ.get("BULKHEAD_PATIENCE", "1"))
+
+CTRL_C, CTRL_BRACKET = "\x03", "\x1d"
+PROMPT = "bulkhead> "
+ESCAPE = re.compile(r"\x1b\[[0-9;?!]*[A-Za-z]|\x1b[()][A-Z0-9]|\x18")
+# What no console may ever show, whatever a test does: the hypervisor's own faults, and Linux's complaints about time.
+NEVER = re.compile(r"bulkhead: (PANIC|FAULT)")
+COMPLAINTS = re.compile(r"BUG:|soft lockup|hard LOCKUP|rcu_\w+ (self-)?detected|RCU \w*stall|stall(s|ed) on CPU|hrtimer: interrupt took|"
+                        r"blocked for more than|nobody cared|lost \d+ (rtc|tick)|… \d+ (bytes|lines) lost|Unable to handle|Oops")
+
+
+def toml(name, kernel, cpus=1, memory="16M", initrd=None, cmdline=None, sched=None, boot="", **keys):
+    """The text of a VM's file; keys as in the schema."""
+
+    def value(v):
+        return ("true" if v else "false") if isinstance(v, bool) else f'"{v}"' if isinstance(v, str) else str(v)
+
+    lines = [f'name = "{name}"', f"cpus = {cpus}", f'memory = "{memory}"']
+    lines += [f"{key} = {value(v)}" for key, v in keys.items()]
+    lines += ["[boot]", f'kernel = "{kernel}"']
+    lines += [f'initrd = "{initrd}"'] if initrd else []
+    lines += [f'cmdline = "{cmdline}"'] if cmdline else []
+    lines += [boot] if boot else []
+    lines += ["[sched]"] + [f"{key} = {value(v)}" for key, v in sched.items()] if sched else []
+    return "\n".join(lines) + "\n"
+
+
+def linux(name, cpus=2, memory="192M", kernel="debian/Image-cloud", cmdline="quiet", **keys):
+    return toml(name, kernel, cpus, memory, "debian/initrd.gz", f"console=ttyAMA0 hostname={name} {cmdline}", **keys)
+
+
+def tiny(name, program="small", cpus=1, memory="16M", **keys):
+    """One of our own guests, tests/guest/PROGRAM.c."""
+    return toml(name, f"{program}.bin", cpus, memory, **keys)
+
+
+def newc(files):
+    """A cpio archive of {path: bytes}."""
+    out = bytearray()
+
+    def add(path, data, mode):
+        name = path.encode() + b"\0"
+        fields = (1, mode, 0, 0, 1, 0, len(data), 0, 0, 0, 0, len(name), 0)
+        out.extend(b"070701" + b"".join(b"%08X" % f for f in fields) + name)
+        out.extend(b"\0" * (-len(out) % 4))
+        out.extend(data)
+        out.extend(b"\0" * (-len(out) % 4))
+
+    for path, data in files.items():
+        add(path, data, 0o100644)
+    add("TRAILER!!!", b"", 0)
+    return bytes(out) + b"\0" * (-len(out) % 512)
+
+
+def image(path):
+    """The bytes of an image that a TOML names: one of our guests, or one of Debian's."""
+    places = (os.path.join(OUT, "guest", path), os.path.join(GUESTS, path))
+    for place in places:
+        if os.path.exists(place):
+            with open(place, "rb") as file:
+                return file.read()
+    raise FileNotFoundError(f"{path}: neither in {places[0]} nor in {places[1]}; run make guests guest-programs")
+
+
+def bundle(vms, files=None):
+    """A bundle of VMs' texts: their files in order, and every image that they name and that exists."""
+    archive = {}
+    for text in vms:
+        name = re.search(r'^name *= *"([^"]*)"', text, re.MULTILINE)
+        archive[f"vms/{len(archive):02}-{name.group(1) if name else 'unnamed'}.toml"] = text.encode()
+    for path in re.findall(r'^(?:kernel|initrd|dtb) *= *"([^"]+)"', "\n".join(vms), re.MULTILINE):
+        if path not in archive and path not in (files or {}):
+            try:
+                archive[path] = image(path)
+            except FileNotFoundError:
+                if path.endswith(".bin") or path.startswith("debian/"):
+                    raise
+    archive.update(files or {})
+    return newc(archive)
+
+
+class Machine:
+    """cpio: the initrd's bytes; None: no initrd."""
+
+    def __init__(self, folder, name, cpio, smp=2, memory="1G", cpu="cortex-a57", append="", board="virt,virtualization=on,gic-version=3"):
+        self.text = ""  # all that came, without escape sequences
+        log = os.path.join(BUILD, "log", "system")
+        os.makedirs(log, exist_ok=True)
+        self.logname = os.path.join(log, re.sub(r"[^\w.-]", "_", name) + ".log")
+        # pylint: disable=consider-using-with
+        self.log = open(self.logname, "w", encoding="utf-8")
+        command = f"qemu-system-aarch64 -M {board} -cpu {cpu} -smp {smp} -m {memory} -nic none -nographic -no-reboot -kernel {IMAGE}".split()
+        if cpio is not None:
+            path = os.path.join(folder, "bundle.cpio")
+            with open(path, "wb") as file:
+                file.write(cpio)
+            command += ["-initrd", path]
+        if append:
+            command += ["-append", append]
+        self.start(command)
+
+    def start(self, command):
+        print(" ".join(command))
+        self.log.write(" ".join(command) + "\n")
+        self.child = pexpect.spawn(
+            command[0], command[1:], echo=False, encoding="utf-8", codec_errors="replace", dimensions=(24, 80), timeout=60
+        )
+        self.child.logfile_read = self.log
+        self.child.delaybeforesend = None
+
+    # ── Waiting ─────────────────────────────────────────────────────────────────────────────────────────────────────
+    def wait(self, pattern, seconds=60):
+        """Waits until the pattern has come after what was waited for before; returns the match."""
+        return self.wait_any([pattern], seconds)[1]
+
+    def wait_any(self, patterns, seconds=60):
+        try:
+            which = self.child.expect(list(patterns), timeout=seconds * PATIENCE)
+        except (pexpect.TIMEOUT, pexpect.EOF) as error:
+            self.text += self.child.before if isinstance(self.child.before, str) else ""
+            what = "QEMU ended" if isinstance(error, pexpect.EOF) else f"not within {seconds} s"
+            raise AssertionError(f"{what}: {patterns}\n{self.logname} has all; the end was:\n{clean(self.text)[-3000:]}") from None
+        self.text += self.child.before + self.child.after
+        return which, self.child.match
+
+    def wait_all(self, patterns, seconds=60):
+        """Waits for each of the patterns, in any order."""
+        left = list(patterns)
+        until = time.monotonic() + seconds * PATIENCE
+        while left:
+            which, _ = self.wait_any(left, max(until - time.monotonic(), 0.1) / PATIENCE)
+            del left[which]
+
+    def wait_end(self, seconds=60):
+        """Waits until QEMU ends; returns its exit status."""
+        try:
+            self.child.expect(pexpect.EOF, timeout=seconds * PATIENCE)
+        except pexpect.TIMEOUT:
+            self.text += self.child.before
+            raise AssertionError(f"QEMU has not ended within {seconds} s:\n{clean(self.text)[-3000:]}") from None
+        self.text += self.child.before
+        self.child.close()
+        return self.child.exitstatus
+
+    def seen(self):
+        """Everything that came so far and was waited for."""
+        return clean(self.text)
+
+    # ── The hypervisor's shell ──────────────────────────────────────────────────────────────────────────────────────
+    def send(self, text):
+        self.child.send(text)
+
+    def shell(self):
+        """To the shell, from anywhere. The prompt of an earlier visit must not be taken for this one's."""
+        self.send(CTRL_BRACKET)
+        self.wait(re.escape(PROMPT), 20)
+
+    def command(self, line, seconds=30):
+        """Runs one line in the shell, where the terminal is already; returns what it printed."""
+        self.send(line + "\r")
+        self.wait(re.escape(line) + r"(\x1b\[K|\s)*\n", 20)
+        self.wait(r"(?:^|\n|\r)(?:\x1b\[[0-9;]*[A-Za-z])*" + re.escape(PROMPT), seconds)
+        return clean(self.child.before).strip("\n")
+
+    def in_shell(self, line, seconds=30):
+        self.shell()
+        return self.command(line, seconds)
+
+    def attach(self, name):
+        """From the shell to a VM's console."""
+        self.send(f"console {name}\r")
+        self.wait(rf"\[bulkhead: console of {name}[^\]]*\]", 20)
+
+    def show_all(self):
+        self.send("console all\r")
+        self.wait(r"console all[^\n]*\n", 20)
+
+    def state(self, name):
+        """In the shell: a VM's state."""
+        listing = self.command("vm list")
+        found = re.search(rf"^\d+ +{re.escape(name)} +(\w+)", listing, re.MULTILINE)
+        assert found, listing
+        return found.group(1)
+
+    def wait_state(self, name, state, seconds=30):
+        until = time.monotonic() + seconds * PATIENCE
+        while (now := self.state(name)) != state:
+            assert time.monotonic() < until, f"{name} is {now}, not {state}, after {seconds} s"
+        return now
+
+    # ── A Linux guest's shell ───────────────────────────────────────────────────────────────────────────────────────
+    def wait_up(self, *names, seconds=120):
+        """In the view of all, or attached to the only one: each Linux guest's greeting."""
+        self.wait_all([rf"{name} is up: \d+ CPUs online" for name in names], seconds)
+
+    def run(self, line, seconds=60):
+        """Attached to a Linux guest: runs a line in its shell; returns (exit status, output). The marks are made of
+        arithmetic, so that the echo of the line does not have them."""
+        self.send(f"echo beg$((40+2)); {line}; echo end$((40+2)) $?\r")
+        self.wait(r"beg42\r*\n", seconds)
+        match = self.wait(r"end42 (\d+)\r*\n", seconds)
+        return int(match.group(1)), clean(self.child.before).strip("\n")
+
+    def in_guest(self, name, line, seconds=60):
+        """From anywhere: a line in that Linux guest."""
+        self.shell()
+        self.attach(name)
+        self.send("\r")
+        self.wait(rf"{name}:[^\r\n]*# ", seconds)
+        return self.run(line, seconds)
+
+    def close(self):
+        if self.child.isalive():
+            try:
+                self.child.read_nonblocking(1 << 20, 0)
+            except (pexpect.TIMEOUT, pexpect.EOF):
+                pass
+        self.child.close(force=True)
+        self.log.close()
+
+    def everything(self):
+        with open(self.logname, encoding="utf-8", errors="replace") as file:
+            return clean(file.read())
+
+
+def clean(text):
+    # QEMU's terminal makes "\r\r\n" of a line's end.
+    return re.sub(r"\r+\n", "\n", ESCAPE.sub("", text)).replace("\r", "\n")
+
+
+def host(*arguments):
+    """The host command."""
+    return subprocess.run([HOST, *arguments], capture_output=True, text=True, timeout=60, check=False)

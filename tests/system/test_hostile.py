@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Guests that do everything wrong, beside one that must not notice."""
+
+import re
+
+from machine import COMPLAINTS, linux, tiny
+
+
+def run_probe(boot, program, cpus, machine_cpu, seconds=120):
+    m = boot([tiny(program, program, cpus=cpus), tiny("witness")], cpu=machine_cpu, append="idle=shell console=all")
+    m.wait_all([r"small: up", rf"{program} +\| (\d+) passed, (\d+) failed"], seconds)
+    failures = re.findall(r"\| FAIL .*", m.seen())
+    assert not failures, "\n".join(failures)
+    assert re.search(r"\| \d+ passed, 0 failed", m.seen())
+    m.shell()
+    m.wait_state(program, "stopped")
+    assert m.state("witness") == "running"
+    m.attach("witness")
+    m.send("ping\r")
+    m.wait(r"small: pong", 10)
+
+
+def test_accesses_all_over_the_address_space_are_answered_with_aborts(boot):
+    run_probe(boot, "memory", 1, "cortex-a57")
+
+
+def test_accesses_all_over_the_address_space_are_answered_with_aborts_on_a_newer_CPU(boot):
+    run_probe(boot, "memory", 1, "max")
+
+
+def test_every_class_of_firmware_call_is_answered(boot):
+    run_probe(boot, "calls", 2, "cortex-a57")
+
+
+def test_every_system_register_is_answered(boot):
+    run_probe(boot, "sysregs", 1, "cortex-a57")
+
+
+def test_every_system_register_is_answered_on_a_CPU_with_everything(boot):
+    run_probe(boot, "sysregs", 1, "max")
+
+
+def test_every_system_register_is_answered_on_a_server_CPU(boot):
+    run_probe(boot, "sysregs", 1, "neoverse-v1")
+
+
+def test_no_interrupt_is_lost(boot):
+    run_probe(boot, "interrupts", 2, "cortex-a57")
+
+
+def test_no_interrupt_is_lost_on_a_newer_CPU(boot):
+    run_probe(boot, "interrupts", 2, "max")
+
+
+def test_all_hostile_guests_at_once_do_not_disturb_a_Linux_guest(boot):
+    m = boot(
+        [linux("victim")] + [tiny(p, p, cpus=2) for p in ("calls", "sysregs", "interrupts")] + [tiny("memory", "memory")],
+        append="idle=shell",
+    )
+    m.wait_all(
+        [r"victim is up: 2 CPUs online"] + [rf"{p} *\| \d+ passed, \d+ failed" for p in ("calls", "sysregs", "interrupts", "memory")], 240
+    )
+    failures = re.findall(r"\| FAIL .*", m.seen())
+    assert not failures, "\n".join(failures)
+    status, out = m.in_guest("victim", "nproc; dmesg")
+    assert status == 0 and out.startswith("2")
+    assert not COMPLAINTS.search(out), out
+
+
+def test_a_jump_into_nowhere_stops_that_VM_with_a_reason(boot):
+    m = boot([tiny("wild", "wild"), tiny("witness")], append="idle=shell")
+    m.wait_all([r"bulkhead +\| error: wild: failed: .*nstruction", r"small: up"])
+    m.shell()
+    shown = m.command("vm show wild")
+    assert "wild (id 1): failed" in shown
+    assert re.search(r"reason +vCPU 0 fetched an instruction from 0x[0-9a-f]+", shown), shown
+    assert re.search(r"^pc ", shown, re.MULTILINE) or "pc " in shown, shown
+    assert m.state("witness") == "running"
+    m.attach("witness")
+    m.send("ping\r")
+    m.wait(r"small: pong", 10)
