@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <setjmp.h>
 #include <stdint.h>
+#include <stdlib.h>
 
 #include <cmocka.h>
 
@@ -17,7 +18,18 @@
 
 #define MS(n) ((u64)(n) * 1000 * 1000)
 #define US(n) ((u64)(n) * 1000)
-#define for_each_seed(seed, count) for (u64 seed = 1; seed <= (count); seed++)
+// SEED=n in the environment replays one run, SEEDS=n asks for more of them.
+#define for_each_seed(seed, count) for (u64 seed = first_seed(); seed <= last_seed(count); seed++)
+
+static inline u64 first_seed(void) {
+    const char *one = getenv("SEED");
+    return one ? strtoull(one, NULL, 0) : 1;
+}
+
+static inline u64 last_seed(u64 count) {
+    const char *one = getenv("SEED"), *many = getenv("SEEDS");
+    return one ? strtoull(one, NULL, 0) : many ? strtoull(many, NULL, 0) : count;
+}
 
 // Runs fn(arg) as a task on CPU 0 of a machine with that many CPUs, and expects it to return.
 static inline void run_on(u32 machine_cpus, u64 seed, void (*fn)(void *), void *arg) {

@@ -181,18 +181,19 @@ static void second_reason(struct host_guest *g) {
 
 static void the_first_cause_of_a_stop_counts(void **state) {
     (void)state;
-    u32 resets = 0, offs = 0;
+    u32 runs = 0, resets = 0, offs = 0;
     for_each_seed(seed, 60) {
         vms_init(3, seed);
         vms_add("a", second_reason, "cpus = 3\non_reset = \"stop\"");
         vms_run();
         struct vm *vm = vms_find("a");
         assert_int_equal(vm->state, VM_STOPPED);
+        runs++;
         resets += vm->stop == VM_STOP_RESET && strstr(vm->reason, "reset");
         offs += vm->stop == VM_STOP_SHUTDOWN && strstr(vm->reason, "powered off");
     }
-    assert_int_equal(resets + offs, 60);
-    assert_true(resets > 0 && offs > 0);
+    assert_int_equal(resets + offs, runs);
+    assert_true(runs < 60 || (resets > 0 && offs > 0));
 }
 
 static void an_affinity_to_a_cpu_that_did_not_come_up_fails_the_vm_alone(void **state) {
