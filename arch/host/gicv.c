@@ -92,6 +92,8 @@ bool gicv_maintenance(const struct host_gicv *h, u32 lr_count) {
 
 void gicv_take_maintenance(struct host_gicv *h, struct vcpu *v, struct vgic_cpuif *cif) {
     gicv_leave(h, cif);
+    h->hcr = 0; // silent until the model has looked
+    cif->hcr_dirty = true;
     atomic_store_explicit(&v->irq_work, 1, memory_order_relaxed);
 }
 

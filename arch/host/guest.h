@@ -32,10 +32,10 @@ u64 host_guest_entry(guest_fn fn);
 void guest_step(struct host_guest *g);
 void guest_compute(struct host_guest *g, u64 ns);
 // Contiguous guest memory, or NULL.
-void *guest_ram(struct host_guest *g, u64 gpa, u64 size);
+void *guest_ram(struct host_guest *g, u64 at, u64 size);
 
-u64 guest_mmio_read(struct host_guest *g, u64 gpa, u8 size);
-void guest_mmio_write(struct host_guest *g, u64 gpa, u8 size, u64 value);
+u64 guest_mmio_read(struct host_guest *g, u64 at, u8 size);
+void guest_mmio_write(struct host_guest *g, u64 at, u8 size, u64 value);
 s64 guest_hypercall(struct host_guest *g, u32 nr, u64 a0, u64 a1, u64 a2);
 // An exit of the test's own making, with the answer.
 void guest_exit(struct host_guest *g, void *vexit);
@@ -50,7 +50,7 @@ s32 guest_cpu_suspend(struct host_guest *g); // a standby: goes on afterwards
 [[noreturn]] void guest_system_off(struct host_guest *g);
 [[noreturn]] void guest_system_reset(struct host_guest *g);
 // Accesses that end in a fault; true: it was reflected.
-bool guest_page_fault(struct host_guest *g, u64 gpa, bool write, bool exec);
+bool guest_page_fault(struct host_guest *g, u64 at, bool write, bool exec);
 bool guest_fault(struct host_guest *g);
 
 // The virtual CPU interface of a GICv3, EOImode 0.

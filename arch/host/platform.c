@@ -19,9 +19,10 @@ static struct {
 void arch_early_putc(char c) {
     if (uart.out_used + 2 > uart.out_size) {
         uart.out_size = uart.out_size ? 2 * uart.out_size : 4096;
-        uart.out = realloc(uart.out, uart.out_size);
-        if (!uart.out)
+        char *larger = realloc(uart.out, uart.out_size);
+        if (!larger)
             abort();
+        uart.out = larger;
     }
     uart.out[uart.out_used++] = c;
     uart.out[uart.out_used] = '\0';
