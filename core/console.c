@@ -14,7 +14,7 @@
 #include "page.h"
 #include "version.h"
 
-struct console_state console_state = {.column0 = true};
+struct console_state console_state; // all zero is a good beginning: it does not lie in the image
 static struct console_state *const con = &console_state;
 
 static constexpr u32 RING_ORDER = 3;
@@ -37,7 +37,7 @@ void console_init(const struct board *board) {
     spin_init(&con->lock, LOCK_CONSOLE);
     spin_init(&con->rx_lock, LOCK_CONSOLE);
     con->view.name_width = sizeof "bulkhead" - 1;
-    con->column0 = true;
+    con->midline = false;
     waitq_init(&con->wq);
     waitq_init(&con->shell_wq);
 }
@@ -87,8 +87,11 @@ struct console *console_create(const char *vm_name) {
     u32 slot = 0;
     while (slot < CONSOLE_MAX && atomic_load_explicit(&con->consoles[slot], memory_order_relaxed))
         slot++;
-    if (slot < CONSOLE_MAX) // Release: pairs with the acquire in the pump, which then sees all of *c.
+    if (slot < CONSOLE_MAX) { // Release: pairs with the acquire in the pump, which then sees all of *c.
         atomic_store_explicit(&con->consoles[slot], c, memory_order_release);
+        u32 slots = atomic_load_explicit(&con->slots, memory_order_relaxed);
+        atomic_store_explicit(&con->slots, MAX(slots, slot + 1), memory_order_release);
+    }
     bool initial = strcmp(con->initial, c->name) == 0;
     con->view.name_width = MAX(con->view.name_width, (u32)strlen(c->name));
     spin_unlock(&con->lock);
@@ -125,19 +128,42 @@ void console_set_input(struct console *c, console_input_fn fn, void *ctx) {
     console_input_ready(c);
 }
 
+// The pump is not woken for each byte. The common view shows whole lines, so it wants to know of a line's end, of its
+// beginning (a prompt is shown when nothing follows for a while), and of a great many bytes. Another view than this
+// VM's does not show them at all.
+enum { WAKE_BYTES = 256 };
+
+static bool append_locked(struct console *c, char byte) {
+    c->ring[c->head++ % CONSOLE_RING] = byte;
+    bool begins = !c->in_line;
+    c->in_line = byte != '\n';
+    if (++c->untold < WAKE_BYTES && c->in_line && !begins)
+        return false;
+    c->untold = 0;
+    return true;
+}
+
+static void wake_for(struct console *c, bool line_news) {
+    // Relaxed: a change of view looks at every ring by itself.
+    enum console_mode mode = atomic_load_explicit(&con->mode, memory_order_relaxed);
+    if ((mode == CONSOLE_ALL && line_news) || atomic_load_explicit(&c->raw, memory_order_relaxed))
+        console_wake();
+}
+
 void console_putc(struct console *c, char byte) {
     spin_lock(&c->lock);
-    c->ring[c->head++ % CONSOLE_RING] = byte;
+    bool news = append_locked(c, byte);
     spin_unlock(&c->lock);
-    console_wake();
+    wake_for(c, news);
 }
 
 void console_write(struct console *c, const char *bytes, size_t count) {
+    bool news = false;
     spin_lock(&c->lock);
     for (size_t i = 0; i < count; i++)
-        c->ring[c->head++ % CONSOLE_RING] = bytes[i];
+        news |= append_locked(c, bytes[i]);
     spin_unlock(&c->lock);
-    console_wake();
+    wake_for(c, news);
 }
 
 void console_input_ready(struct console *c) {

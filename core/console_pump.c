@@ -64,12 +64,16 @@ static void puts_out(const char *text) {
 }
 
 static bool at_column0(void) {
-    return con->out_len > 0 ? con->out[con->out_len - 1] == '\n' : con->column0;
+    return con->out_len > 0 ? con->out[con->out_len - 1] == '\n' : !con->midline;
 }
 
 static struct console *console_at(u32 i) {
     // Acquire: pairs with the release in console_create.
-    return atomic_load_explicit(&con->consoles[i % CONSOLE_MAX], memory_order_acquire);
+    return atomic_load_explicit(&con->consoles[i], memory_order_acquire);
+}
+
+static u32 slots(void) {
+    return atomic_load_explicit(&con->slots, memory_order_acquire); // pairs with the release in console_create
 }
 
 // ── Sources ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -290,7 +294,7 @@ static void leave_view(enum console_mode mode) {
 }
 
 static void enter_all(void) {
-    for (u32 i = 0; i < CONSOLE_MAX; i++) {
+    for (u32 i = 0, n = slots(); i < n; i++) {
         struct console *c = console_at(i);
         if (!c)
             continue;
@@ -312,7 +316,11 @@ static void change_view(void) {
     leave_view(old);
     bool locked = pump_lock(&con->lock);
     enum console_mode mode = con->next_mode;
+    if (con->attached)
+        atomic_store_explicit(&con->attached->raw, false, memory_order_relaxed);
     con->attached = con->next_attached;
+    if (con->attached)
+        atomic_store_explicit(&con->attached->raw, true, memory_order_relaxed);
     atomic_store_explicit(&con->mode, mode, memory_order_relaxed);
     // Release: whoever sees that no change is due also sees the mode.
     atomic_store_explicit(&con->change, false, memory_order_release);
@@ -373,13 +381,14 @@ static void fill(u64 *deadline) {
         break;
     case CONSOLE_ALL:
         fill_log();
-        con->turn = (con->turn + 1) % CONSOLE_MAX;
-        for (u32 i = 0; i < CONSOLE_MAX; i++) {
-            struct console *c = console_at(con->turn + i);
+        for (u32 i = 0, n = slots(); i < n; i++) {
+            con->turn = con->turn + 1 < n ? con->turn + 1 : 0;
+            struct console *c = console_at(con->turn);
             if (c)
                 fill_console(c);
         }
-        for (u32 i = 0; i < CONSOLE_MAX; i++) {
+        con->turn++; // another one begins next time
+        for (u32 i = 0, n = slots(); i < n; i++) {
             struct console *c = console_at(i);
             if (c && c->cursor == ring_head(c))
                 fill_partial(c, deadline);
@@ -393,7 +402,7 @@ static bool push(void) {
     u32 n = MIN(con->out_len - con->out_pos, (u32)PUSH_MAX);
     if (n == 0)
         return true;
-    con->column0 = con->out[con->out_len - 1] == '\n';
+    con->midline = con->out[con->out_len - 1] != '\n';
     u32 taken = port_write(con->out + con->out_pos, n);
     con->out_pos += taken;
     if (con->out_pos == con->out_len)
@@ -459,7 +468,7 @@ void console_flush(void) {
     do {
         port_write_polled(con->out + con->out_pos, con->out_len - con->out_pos);
         if (con->out_len > 0)
-            con->column0 = con->out[con->out_len - 1] == '\n';
+            con->midline = con->out[con->out_len - 1] != '\n';
         con->out_len = con->out_pos = 0;
         fill(&deadline);
         if (con->out_len == 0 && attached) { // the log is shown nowhere else

@@ -25,12 +25,15 @@ enum console_mode { CONSOLE_ALL, CONSOLE_SHELL, CONSOLE_ATTACHED };
 struct console {
     struct spinlock lock; // ring, head, status, input
     char *ring;
-    u64 head; // bytes ever written
+    u64 head;     // bytes ever written
+    u32 untold;   // bytes written since the pump was last woken for them
+    bool in_line; // the last byte did not end a line
     char status[CONSOLE_STATUS_MAX];
     bool status_new;
     console_input_fn input;
     void *input_ctx;
     _Atomic bool input_ready; // the device has room again
+    _Atomic bool raw;         // the terminal is attached to it; set by the pump
     char name[VM_NAME_MAX + 1];
 
     // The pump's own.
@@ -52,6 +55,7 @@ struct console_state {
     _Atomic bool wake;     // there may be work; see console_wake
     _Atomic bool busy;     // someone is in the pump
     struct console *_Atomic consoles[CONSOLE_MAX];
+    _Atomic u32 slots; // those from here on have never been used
     char initial[VM_NAME_MAX + 1];
 
     // What the terminal shows, and what it shall show next. Guarded by lock; the pump alone changes mode and attached.
@@ -79,7 +83,7 @@ struct console_state {
     u64 log_next;
     u64 hint_ns;      // no hint before
     u32 turn;         // which console goes first
-    bool column0;     // the cursor stands at a line's beginning
+    bool midline;     // the cursor does not stand at a line's beginning
     bool raw_escapes; // the attached VM sent escape sequences
     bool cr;          // the shell's last byte was a carriage return
     _Atomic u64 lost;

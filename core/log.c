@@ -9,11 +9,12 @@
 #include "console.h"
 #include "lock.h"
 
+static struct spinlock ring_lock =
+    SPINLOCK_INIT(LOCK_LOG); // apart: the ring is large, and as all zeroes not in the image
 static struct {
-    struct spinlock lock;
     u64 next; // lines[n % LOG_LINES] holds line n, for the last LOG_LINES of them
     struct log_line lines[LOG_LINES];
-} ring = {.lock = SPINLOCK_INIT(LOCK_LOG)};
+} ring;
 
 static _Atomic enum log_level threshold = LOG_INFO;
 
@@ -65,7 +66,7 @@ void log_print(enum log_level level, const char *fmt, ...) {
     u32 length = clean(text, MIN((u32)wanted, (u32)LOG_LINE_MAX));
     u64 now = arch_now_ns();
 
-    spin_lock(&ring.lock);
+    spin_lock(&ring_lock);
     struct log_line *line = &ring.lines[ring.next % LOG_LINES];
     line->time_ns = now;
     line->level = level;
@@ -74,14 +75,14 @@ void log_print(enum log_level level, const char *fmt, ...) {
     ring.next++;
     // Before the console's task runs, the lock keeps the lines of several CPUs apart on the wire.
     console_log_polled(line);
-    spin_unlock(&ring.lock);
+    spin_unlock(&ring_lock);
     console_log_ready();
 }
 
 u64 log_next(void) {
-    spin_lock(&ring.lock);
+    spin_lock(&ring_lock);
     u64 next = ring.next;
-    spin_unlock(&ring.lock);
+    spin_unlock(&ring_lock);
     return next;
 }
 
@@ -97,8 +98,8 @@ bool log_read_unlocked(u64 *number, struct log_line *out) {
 }
 
 bool log_read(u64 *number, struct log_line *out) {
-    spin_lock(&ring.lock);
+    spin_lock(&ring_lock);
     bool found = log_read_unlocked(number, out);
-    spin_unlock(&ring.lock);
+    spin_unlock(&ring_lock);
     return found;
 }

@@ -36,13 +36,13 @@ struct span { // neighbouring blocks; each has at least one page of ours
     struct carved *carved; // one a block, uninitialised unless is_carved
 };
 
+static struct spinlock mem_lock = SPINLOCK_INIT(LOCK_PAGE); // guards all of mem
 static struct {
-    struct spinlock lock; // guards all of it
     struct span spans[PAGE_RANGES_MAX];
     u32 span_count;
     struct list partial;
     u64 total, free, free_blocks, pages_used;
-} mem = {.lock = SPINLOCK_INIT(LOCK_PAGE)};
+} mem;
 
 // ── Bits ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 static bool bit_test(const u64 *map, u64 n) {
@@ -144,7 +144,7 @@ static u64 carved_take(struct carved *c, u32 at, u32 order) {
 void *page_alloc(u32 order) {
     BUG_ON(order > MAX_ORDER);
     u64 address = 0;
-    spin_lock(&mem.lock);
+    spin_lock(&mem_lock);
     list_for_each(node, &mem.partial) {
         struct carved *c = list_entry(node, struct carved, node);
         u32 at = c->free >> order ? carved_find(c, order) : BLOCK_PAGES;
@@ -158,7 +158,7 @@ void *page_alloc(u32 order) {
         if (c)
             address = carved_take(c, 0, order);
     }
-    spin_unlock(&mem.lock);
+    spin_unlock(&mem_lock);
     if (!address)
         return NULL;
     void *p = (void *)(uintptr_t)address;
@@ -170,7 +170,7 @@ void page_free(void *p, u32 order) {
     u64 address = (u64)(uintptr_t)p;
     u32 pages = 1u << order;
     BUG_ON(order > MAX_ORDER || address % (PAGE_SIZE << order));
-    spin_lock(&mem.lock);
+    spin_lock(&mem_lock);
     struct span *s = span_of(address);
     BUG_ON(!s);
     u64 block = (address - s->base) / BLOCK_SIZE;
@@ -197,7 +197,7 @@ void page_free(void *p, u32 order) {
         bit_set(s->free, block);
         mem.free_blocks++;
     }
-    spin_unlock(&mem.lock);
+    spin_unlock(&mem_lock);
 }
 
 // ── Blocks ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -244,7 +244,7 @@ static struct run run_choose(u64 want, bool aligned) {
 
 u32 page_alloc_blocks(u32 max_blocks, pa_t *base) {
     BUG_ON(!max_blocks);
-    spin_lock(&mem.lock);
+    spin_lock(&mem_lock);
     struct run r = {};
     u64 at = 0;
     if (max_blocks >= GIB_BLOCKS) {
@@ -263,13 +263,13 @@ u32 page_alloc_blocks(u32 max_blocks, pa_t *base) {
         *base = pa(r.span->base + at * BLOCK_SIZE);
     mem.free_blocks -= count;
     mem.free -= count * BLOCK_SIZE;
-    spin_unlock(&mem.lock);
+    spin_unlock(&mem_lock);
     return count;
 }
 
 void page_free_blocks(pa_t base, u32 blocks) {
     BUG_ON(base.v % BLOCK_SIZE);
-    spin_lock(&mem.lock);
+    spin_lock(&mem_lock);
     struct span *s = span_of(base.v);
     BUG_ON(!s);
     u64 first = (base.v - s->base) / BLOCK_SIZE;
@@ -280,16 +280,16 @@ void page_free_blocks(pa_t base, u32 blocks) {
     }
     mem.free_blocks += blocks;
     mem.free += blocks * BLOCK_SIZE;
-    spin_unlock(&mem.lock);
+    spin_unlock(&mem_lock);
 }
 
 struct page_stats page_stats(void) {
-    spin_lock(&mem.lock);
+    spin_lock(&mem_lock);
     struct page_stats stats = {
         .total = mem.total, .free = mem.free, .free_blocks = mem.free_blocks, .pages_used = mem.pages_used};
     for (struct run r = {}; run_next(&r);)
         stats.largest = MAX(stats.largest, r.blocks * BLOCK_SIZE);
-    spin_unlock(&mem.lock);
+    spin_unlock(&mem_lock);
     return stats;
 }
 
@@ -355,7 +355,7 @@ static void range_add(u64 start, u64 end) {
 void page_init(const struct board *board, pa_t image_start, pa_t image_end) {
     static struct page_ranges ranges; // too big for a boot stack
     page_ranges_collect(&ranges, board, image_start, image_end);
-    spin_init(&mem.lock, LOCK_PAGE);
+    spin_init(&mem_lock, LOCK_PAGE);
     list_init(&mem.partial);
     mem.total = mem.free = mem.free_blocks = mem.pages_used = 0;
     spans_build(&ranges);

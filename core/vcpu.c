@@ -80,7 +80,8 @@ static bool has_work(struct vcpu *v) {
 // outside.
 static void vcpu_wait(struct vcpu *v) {
     for (;;) {
-        atomic_store_explicit(&v->irq_work, 0, memory_order_relaxed);
+        // An exchange, so that a mark set meanwhile is not overwritten; acquire, pairs with the mark's release.
+        (void)atomic_exchange_explicit(&v->irq_work, 0, memory_order_acquire);
         if (v->vm->irqchip_ops->ready(v) || atomic_load_explicit(&v->requests, memory_order_relaxed))
             break;
         atomic_store_explicit(&v->halted, true, memory_order_relaxed);

@@ -24,7 +24,6 @@ struct vcpu_stats {
     u64 count[VEXIT_KINDS];
     u64 ticks[VEXIT_KINDS]; // hypervisor time, from the exit to the next entry
     u64 guest_ticks;
-    u64 irqs; // interrupts put into list registers
 };
 
 struct vcpu {

@@ -158,16 +158,22 @@ void arch_vcpu_finish(struct vcpu *v, const struct vexit *exit) {
     }
 }
 
-// Takes an exception to EL1 as AArch64.TakeException does (J1.1.2.4): the vCPU is loaded, so EL1's registers are in the
-// hardware.
-static void inject(struct vcpu *v, u64 esr, u64 far, bool has_far) {
-    u64 from = v->arch.spsr, offset;
+// Where an exception from the present state enters EL1 (D1.4.1).
+static u64 vector_of(u64 from) {
+    u64 offset = 0x400; // from EL0 in AArch64
     if (from & PSR_AARCH32)
         offset = 0x600;
     else if ((from & PSR_M) == PSR_EL1H)
         offset = 0x200;
-    else
-        offset = (from & PSR_M) == PSR_EL1T ? 0 : 0x400;
+    else if ((from & PSR_M) == PSR_EL1T)
+        offset = 0;
+    return sysreg_read(vbar_el1) + offset;
+}
+
+// Takes an exception to EL1 as AArch64.TakeException does (J1.1.2.4): the vCPU is loaded, so EL1's registers are in the
+// hardware.
+static void inject(struct vcpu *v, u64 esr, u64 far, bool has_far) {
+    u64 from = v->arch.spsr;
     u64 sctlr = sysreg_read(sctlr_el1);
     u64 pstate = PSR_EL1H | PSR_DAIF | (from & (PSR_NZCV | PSR_DIT | PSR_PAN));
     if (!(sctlr & SCTLR_SPAN) && field_get(BITS(23, 20), sysreg_read(id_aa64mmfr1_el1)))
@@ -179,13 +185,15 @@ static void inject(struct vcpu *v, u64 esr, u64 far, bool has_far) {
         sysreg_write(far_el1, far);
     sysreg_write(elr_el1, v->arch.elr);
     sysreg_write(spsr_el1, from);
-    v->arch.elr = sysreg_read(vbar_el1) + offset;
+    v->arch.elr = vector_of(from);
     v->arch.spsr = pstate;
 }
 
 int arch_vcpu_fault(struct vcpu *v, const struct vexit *exit) {
     u64 esr = v->arch.esr, ec = field_get(ESR_EC, esr);
     bool from_el1 = !(v->arch.spsr & PSR_AARCH32) && (v->arch.spsr & PSR_M & ~1ull) == (PSR_EL1T & ~1ull);
+    if (ec == EC_IABT_LOWER && v->arch.elr == vector_of(v->arch.spsr))
+        return -EFAULT; // the vector itself cannot be fetched: it would go on like this for ever
     if (ec == EC_DABT_LOWER || ec == EC_IABT_LOWER) {
         // A synchronous external abort, on the access or on a table walk of the guest's own
         u64 fsc = esr & ISS_ABT_S1PTW ? FSC_SEA_WALK | (esr & 3) : FSC_SEA;

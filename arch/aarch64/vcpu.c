@@ -152,7 +152,7 @@ static inline void interrupts_in(struct vcpu *v) {
 static inline void interrupts_out(struct vcpu *v) {
     struct vgic_cpuif *cif = v->arch.cpuif;
     if (cif->lr_used)
-        cif->lr_empty = (u32)sysreg_read(S3_4_C12_C11_5) & cif->lr_used; // ICH_ELRSR_EL2; nothing is dirty now
+        cif->lr_empty |= (u32)sysreg_read(S3_4_C12_C11_5) & cif->lr_used; // ICH_ELRSR_EL2; nothing is dirty now
     if (unlikely(cif->hcr))
         gic_if_eoi_count(cif);
 }
