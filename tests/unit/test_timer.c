@@ -254,19 +254,21 @@ static void slow(struct timer *t) {
     inside = false;
 }
 
+static _Atomic bool arm_it; // on the other CPU: the function runs where it was armed
+
 static void cancel_repeatedly(void *arg) {
     struct timer *t = arg;
     for (int i = 0; i < 20; i++) {
-        host_advance(host_random(US(4)));
+        arm_it = true;
+        while (arm_it)
+            arch_cpu_relax();
+        host_advance(host_random(US(6)));
         timer_cancel_sync(t);
         u32 before = entered;
         host_check(!inside);
         host_advance(US(10));
         host_check(!inside && entered == before);
-        timer_arm(t, arch_now_ns() + host_random(US(3)));
-        sched_yield();
     }
-    timer_cancel_sync(t);
 }
 
 static void sync_race(void *arg) {
@@ -274,8 +276,13 @@ static void sync_race(void *arg) {
     static struct task other;
     static struct timer t;
     timer_init(&t, slow);
+    inside = arm_it = false;
     spawn(&other, "other", cancel_repeatedly, &t, 8, 1);
     while (!task_is_gone(&other)) {
+        if (arm_it) {
+            timer_arm(&t, arch_now_ns() + host_random(US(3)));
+            arm_it = false;
+        }
         if (host_random(2))
             sleep_ns(US(2));
         sched_yield();

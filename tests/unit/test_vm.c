@@ -168,6 +168,26 @@ static void a_reset_forgets_the_timer(void **state) {
     }
 }
 
+static void interrupts_left_on(struct host_guest *g) {
+    host_check(guest_mmio_read(g, GUEST_GICD + 0x104, 4) == 0); // GICD_ISENABLER1
+    host_check(!(guest_mmio_read(g, GUEST_GICD, 4) & 2));       // GICD_CTLR.EnableGrp1
+    guest_irq_enable(g, 40, 0x80);
+    guest_irq_enable(g, 3, 0x80);
+    guest_mmio_write(g, GUEST_GICD + 0x204, 4, BIT(40 - 32)); // GICD_ISPENDR1
+    guest_ipi(g, 3, BIT(0));
+    if (g->v->vm->starts < 3)
+        guest_system_reset(g);
+    host_check(guest_irq_ack(g) != 1023);
+}
+
+static void a_reset_forgets_the_state_of_the_interrupt_controller(void **state) {
+    (void)state;
+    vms_init(1, 1);
+    vms_add("a", interrupts_left_on, "");
+    vms_run();
+    assert_stopped("a", "powered off");
+}
+
 static void second_reason(struct host_guest *g) {
     if (g->cpu == 0) {
         for (u32 i = 1; i < 3; i++)
@@ -216,6 +236,7 @@ int main(void) {
         cmocka_unit_test(a_guest_starts_with_zeroed_memory_every_time),
         cmocka_unit_test(a_guests_clock_begins_at_zero_every_time),
         cmocka_unit_test(a_reset_forgets_the_timer),
+        cmocka_unit_test(a_reset_forgets_the_state_of_the_interrupt_controller),
         cmocka_unit_test(the_first_cause_of_a_stop_counts),
         cmocka_unit_test(an_affinity_to_a_cpu_that_did_not_come_up_fails_the_vm_alone),
     };
