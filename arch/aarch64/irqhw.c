@@ -137,7 +137,6 @@ u32 gic_lr_count(void) {
 
 void arch_cpu_kick(struct cpu *cpu) {
     dsb_ishst(); // what the target is to see, before the interrupt that makes it look
-    atomic_fetch_add_explicit(&cpu->kicks, 1, memory_order_relaxed);
     sysreg_write(S3_0_C12_C11_5, cpu->arch.kick_sgi); // ICC_SGI1R_EL1
     isb();
 }
@@ -155,8 +154,8 @@ void gic_ppi_set_active(u32 intid, bool active) {
     mmio_write32(cpu_self()->arch.gicr + GICR_SGI_BASE + GICD_ICACTIVER - (active ? 0x80 : 0), (u32)BIT(intid));
 }
 
-// The list registers want to be looked at on the way in. The interrupt is a level that stays up until that has happened, so the
-// virtual interface is switched off until then (hcr_dirty switches it on again).
+// The list registers want to be looked at on the way in. The interrupt is a level that stays up until that has
+// happened, so the virtual interface is switched off until then (hcr_dirty switches it on again).
 static void maintenance(void) {
     struct vcpu *v = cpu_self()->loaded;
     if (v) {

@@ -189,7 +189,8 @@ u32 vcpu_exit_fast(struct vcpu *v, u32 source, u64 esr) {
     }
     if (source == EXIT_IRQ) {
         u32 intid = gic_ack();
-        if (likely(intid == intid_virt_timer)) { // the most frequent one: straight back in with the guest's timer interrupt
+        if (likely(intid ==
+                   intid_virt_timer)) { // the most frequent one: straight back in with the guest's timer interrupt
             gic_eoi(intid);
             interrupts_out(v);
             timer_in(v);
