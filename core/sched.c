@@ -213,6 +213,7 @@ void task_wake(struct task *t) {
     }
     spin_unlock(&home->rq_lock);
     if (look && home != cpu_self()) {
+        atomic_fetch_add_explicit(&home->kicks, 1, memory_order_relaxed);
         arch_cpu_kick(home); // orders the enqueue before the kick
     }
 }

@@ -39,6 +39,7 @@ struct cpu {
 
     struct vcpu *loaded; // whose registers are in the hardware
     _Atomic u64 idle_ns;
+    _Atomic u64 kicks;
 };
 
 extern struct cpu cpus[BOARD_MAX_CPUS];
