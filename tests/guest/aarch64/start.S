@@ -52,7 +52,7 @@ cpu_setup:
     adrp    x2, vectors
     add     x2, x2, :lo12:vectors
     msr     vbar_el1, x2
-    mov     x2, #(3 << 20)              // CPACR_EL1.FPEN
+    mov     x2, #(0x333 << 16)          // CPACR_EL1: FPEN; ZEN and SMEN, or a hidden SVE would trap to ourselves
     msr     cpacr_el1, x2
     isb
     ret
