@@ -106,6 +106,9 @@ static void print_vcpu_stats(const struct writer *out, const struct vcpu *v) {
     writer_printf(out, "%s vcpu %u: %s on a CPU, %s in the guest, %llu exits\n", v->vm->cfg.name, v->id,
                   format_seconds(vcpu_cpu_time_ns(v), time, sizeof time),
                   format_seconds(arch_ticks_to_ns(v->stats.guest_ticks), guest, sizeof guest), (ull)vcpu_exits(v));
+    if (v->stats.inside)
+        writer_printf(out, "  %-14s %12llu   served at once: timer ticks, PSCI_VERSION and the like\n", "short",
+                      (ull)v->stats.inside);
     for (u32 k = 0; k < VEXIT_KINDS; k++) {
         u64 count = v->stats.count[k];
         if (count == 0)

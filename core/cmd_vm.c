@@ -22,7 +22,7 @@ u64 vcpu_cpu_time_ns(const struct vcpu *v) {
 }
 
 u64 vcpu_exits(const struct vcpu *v) {
-    u64 sum = 0;
+    u64 sum = v->stats.inside;
     for (u32 k = 0; k < VEXIT_KINDS; k++)
         sum += v->stats.count[k];
     return sum;
@@ -87,7 +87,8 @@ static int list_json(const struct writer *out) {
         writer_printf(out, "%s\n  {\"id\": %u, \"name\": ", i ? "," : "", vm->id);
         writer_json(out, vm->cfg.name);
         writer_printf(out, ", \"state\": \"%s\", \"vcpus\": %u, \"memory\": %llu, ", vm_state_name(s.state),
-                      vm->cfg.cpus, (unsigned long long)vm->cfg.memory);
+                      vm->cfg.valid ? vm->cfg.cpus : 0,
+                      (unsigned long long)(vm->cfg.valid ? vm->cfg.memory : 0)); // else these are only defaults
         writer_printf(out, "\"cpu_time_ns\": %llu, \"exits\": %llu, \"reason\": ", (unsigned long long)s.cpu_time_ns,
                       (unsigned long long)s.exits);
         writer_json(out, s.reason);
@@ -108,16 +109,34 @@ static int run_list(const struct cmd *cmd) {
     for (u32 i = 0; i < vmm_count(); i++) {
         struct vm *vm = vmm_vm(i);
         struct summary s;
-        char memory[16], time[32];
+        char vcpus[12] = "-", memory[16] = "-", time[32];
         summarise(vm, &s);
-        writer_printf(cmd->out, "%-2u %-*s %-9s %5u %6s %10s %9llu\n", vm->id, (int)width, vm->cfg.name,
-                      vm_state_name(s.state), vm->cfg.cpus, format_size(vm->cfg.memory, memory, sizeof memory),
-                      format_seconds(s.cpu_time_ns, time, sizeof time), (unsigned long long)s.exits);
+        if (vm->cfg.valid) {
+            snprintf(vcpus, sizeof vcpus, "%u", vm->cfg.cpus);
+            format_size(vm->cfg.memory, memory, sizeof memory);
+        }
+        writer_printf(cmd->out, "%-2u %-*s %-9s %5s %6s %10s %9llu\n", vm->id, (int)width, vm->cfg.name,
+                      vm_state_name(s.state), vcpus, memory, format_seconds(s.cpu_time_ns, time, sizeof time),
+                      (unsigned long long)s.exits);
     }
     return 0;
 }
 
 // ── vm show ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+static void show_affinity(const struct writer *out, const struct vm_config *cfg) {
+    if (!cfg->sched.has_affinity)
+        return;
+    for (u32 n = 0; n < cfg->cpus; n++) {
+        writer_printf(out, "  affinity    vcpu %u: cpu", n);
+        const char *comma = " ";
+        for (u64 m = cfg->sched.affinity[n]; m; m &= m - 1) {
+            writer_printf(out, "%s%u", comma, (u32)__builtin_ctzll(m));
+            comma = ",";
+        }
+        writer_puts(out, "\n");
+    }
+}
+
 static void show_config(const struct writer *out, const struct vm_config *cfg) {
     char memory[16];
     writer_printf(out, "  file        %s\n", cfg->file);
@@ -125,6 +144,7 @@ static void show_config(const struct writer *out, const struct vm_config *cfg) {
         return;
     writer_printf(out, "  vcpus       %u, priority %u\n", cfg->cpus, cfg->sched.priority);
     writer_printf(out, "  memory      %s\n", format_size(cfg->memory, memory, sizeof memory));
+    show_affinity(out, cfg);
     writer_printf(out, "  autostart   %s; on shutdown %s, on reset %s, on crash %s\n", cfg->autostart ? "yes" : "no",
                   vm_action_name(cfg->on_shutdown), vm_action_name(cfg->on_reset), vm_action_name(cfg->on_crash));
     writer_printf(out, "  kernel      %s (%s)\n", cfg->boot.kernel, boot_protocol_name(cfg->boot.protocol));
@@ -177,7 +197,7 @@ static void show_vcpus(const struct writer *out, const struct vm *vm, enum vm_st
     }
 }
 
-static void show_machine(const struct writer *out, struct vm *vm) {
+static void show_machine(const struct writer *out, struct vm *vm, bool running) {
     for (u32 i = 0; i < vm->extent_count; i++) {
         char size[16];
         writer_printf(out, "  ram         0x%llx at host 0x%llx, %s\n", (unsigned long long)vm->extents[i].gpa.v,
@@ -190,7 +210,7 @@ static void show_machine(const struct writer *out, struct vm *vm) {
     if (!vm->irqchip_ops || !vm->irqchip)
         return;
     writer_printf(out, "  interrupts  %s\n", vm->irqchip_ops->name);
-    if (vm->irqchip_ops->describe) {
+    if (running && vm->irqchip_ops->describe) { // of a stopped VM it would be what is gone
         scratch[0] = '\0';
         vm->irqchip_ops->describe(vm, scratch, sizeof scratch);
         scratch[sizeof scratch - 1] = '\0';
@@ -219,14 +239,14 @@ static int run_show(const struct cmd *cmd) {
     if (vm->created_bytes)
         writer_printf(cmd->out, "  host memory %s\n", format_size(vm->created_bytes, size, sizeof size));
     show_vcpus(cmd->out, vm, s.state);
-    show_machine(cmd->out, vm);
+    show_machine(cmd->out, vm, s.state == VM_RUNNING);
     return 0;
 }
 
 // ── Life cycle ──────────────────────────────────────────────────────────────────────────────────────────────────────
 static int finish(const struct cmd *cmd, struct vm *vm, int err, const char *why, const char *done) {
     if (err)
-        return cmd_fail(cmd, err, "%s: %s", vm->cfg.name, why);
+        return cmd_fail(cmd, err, "%s %s", vm->cfg.name, why);
     writer_printf(cmd->out, "%s %s\n", vm->cfg.name, done);
     return 0;
 }

@@ -43,8 +43,8 @@ void console_init(const struct board *board) {
 }
 
 void console_banner(const struct board *board) {
-    log_info("Bulkhead %s on %s, %u CPUs", BULKHEAD_VERSION, board->model[0] ? board->model : "an unnamed machine",
-             board->cpu_count);
+    log_info("Bulkhead %s on %s, %u CPU%s", BULKHEAD_VERSION, board->model[0] ? board->model : "an unnamed machine",
+             board->cpu_count, board->cpu_count == 1 ? "" : "s");
     log_info("Ctrl-] opens the shell; 'console NAME' attaches to a VM; Ctrl-a x ends QEMU");
 }
 

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Boot, on one screen.
+#include <string.h>
+
 #include "arch.h"
 #include "cmdline.h"
 #include "console.h"
@@ -20,6 +22,8 @@ static struct task main_task;
 static void main_run(void *arg) {
     const struct cmdline *cmdline = arg;
     vmm_init(&board);
+    if (strcmp(cmdline->console, "all") != 0 && strcmp(cmdline->console, "shell") != 0 && !vmm_find(cmdline->console))
+        log_warn("command line: console=%s: no VM has that name; the console shows all", cmdline->console);
     shell_start();
     vmm_start();
     log_info("no VM is running any more");

@@ -123,6 +123,24 @@ static void check_raw(const struct check *c, u64 size) {
     }
 }
 
+static int check_segment(void *ctx, const struct image_segment *s) {
+    const struct check *c = ctx;
+    const struct vm_config *config = c->config;
+    u64 base = c->machine->guest_ram_base, offset = s->paddr - base;
+    if (s->paddr >= base && offset <= config->memory && s->memsz <= config->memory - offset)
+        return 0;
+    plan_fail(c, &config->pos.kernel,
+              "kernel = \"%.80s\": a segment occupies 0x%llx to 0x%llx, the VM's memory is 0x%llx to 0x%llx",
+              config->boot.kernel, (unsigned long long)s->paddr, (unsigned long long)(s->paddr + s->memsz - 1),
+              (unsigned long long)base, (unsigned long long)(base + config->memory - 1));
+    return -EINVAL;
+}
+
+// An ELF file says itself where it wants to be. As check_kernel.
+static u64 check_elf(const struct check *c, const struct plan_file *file, const struct image_info *info) {
+    return image_elf_segments(file->data, file->size, check_segment, (void *)c, NULL) == 0 ? info->mem_size : 0;
+}
+
 // What the kernel takes of the VM's memory; 0 after an error.
 static u64 check_kernel(const struct check *c) {
     const struct vm_config *config = c->config;
@@ -143,6 +161,8 @@ static u64 check_kernel(const struct check *c) {
                   image_kind_name(info.kind), info.why);
         return 0;
     }
+    if (info.kind == IMAGE_ELF64 && c->machine->arch != PLAN_ARCH_ANY)
+        return check_elf(c, &file, &info);
     if (info.mem_size > config->memory) {
         plan_fail(c, &config->pos.kernel, "kernel = \"%.80s\": needs %s, the VM has %s", config->boot.kernel,
                   plan_format_size(info.mem_size, need, sizeof(need)),

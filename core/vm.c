@@ -259,7 +259,12 @@ static bool crash_limit_reached(struct vm *vm) {
         vm->crash_window_ns = now;
         vm->crashes = 0;
     }
-    return ++vm->crashes > CRASH_LIMIT;
+    if (++vm->crashes <= CRASH_LIMIT)
+        return false;
+    size_t used = strnlen(vm->reason, sizeof(vm->reason) - 1);
+    snprintf(vm->reason + used, sizeof(vm->reason) - used, "; crashed %u times within %u s, not restarted again",
+             vm->crashes, (u32)(CRASH_WINDOW_NS / 1000000000));
+    return true;
 }
 
 static bool wants_restart(struct vm *vm) {

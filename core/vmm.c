@@ -237,10 +237,9 @@ static int request_start(struct vm *vm, char *why, size_t why_size) {
     enum vm_state state = vm->state;
     spin_unlock(&vm->lock);
     if (err == -ENODEV)
-        snprintf(why, why_size, "%s cannot be started: %s", vm->cfg.name, vm->reason);
+        snprintf(why, why_size, "cannot be started: %s", vm->reason);
     else if (err)
-        snprintf(why, why_size, "%s is %s already", vm->cfg.name,
-                 state == VM_RUNNING ? "running" : "being started or stopped");
+        snprintf(why, why_size, "is %s already", state == VM_RUNNING ? "running" : "being started or stopped");
     else
         atomic_fetch_add_explicit(&vmm.running, 1, memory_order_relaxed);
     return err;
@@ -364,11 +363,11 @@ int vmm_vm_start(struct vm *vm, char *why, size_t why_size) {
 
 static int stop_as(struct vm *vm, enum vm_stop cause, const char *reason, char *why, size_t why_size) {
     if (!vm_stop(vm, cause, "%s", reason)) {
-        snprintf(why, why_size, "%s is not running (it is %s)", vm->cfg.name, vm_state_name(vm->state));
+        snprintf(why, why_size, "is not running (it is %s)", vm_state_name(vm->state));
         return -EBUSY;
     }
     if (!wait_while(vm, is_stopping)) {
-        snprintf(why, why_size, "%s has not stopped within 10 s; it is still being stopped", vm->cfg.name);
+        snprintf(why, why_size, "has not stopped within 10 s; it is still being stopped");
         return -ETIMEDOUT;
     }
     return 0;

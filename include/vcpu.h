@@ -24,6 +24,7 @@ struct vcpu_stats {
     u64 count[VEXIT_KINDS];
     u64 ticks[VEXIT_KINDS]; // hypervisor time, from the exit to the next entry
     u64 guest_ticks;
+    u64 inside; // exits that the architecture served by itself, without leaving arch_vcpu_run
 };
 
 struct vcpu {

@@ -17,7 +17,7 @@ struct boot_entry;
 struct bundle;
 struct console;
 
-enum { VM_MAX = 32, VM_MAX_VCPUS = 16, VM_MAX_EXTENTS = 64, VM_REASON_MAX = 160 };
+enum { VM_MAX = 32, VM_MAX_VCPUS = 16, VM_MAX_EXTENTS = 64, VM_REASON_MAX = 240 };
 
 enum vm_state {
     VM_LOADED, // created; images are (re)loaded when it starts

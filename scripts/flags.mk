@@ -3,7 +3,7 @@
 
 WARN := -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wvla -Wundef -Wmissing-prototypes -Werror -Wno-gnu
 BASE := -std=c23 -g -MMD -MP -I$(BUILD) -isystem $(BUILD)/third_party/libfdt
-REPRODUCIBLE := -ffile-prefix-map=$(CURDIR)/=
+REPRODUCIBLE := -ffile-prefix-map=$(CURDIR)/= -fdebug-compilation-dir=.
 
 # The image runs at any address, without FP/SIMD registers, and for a while with the MMU off, where an unaligned access
 # faults. Every global is our own, so no access needs to go through a GOT.

@@ -30,7 +30,6 @@ struct arch_vcpu {
 
     u64 hcr; // HCR_EL2 wanted, without TWI
     u64 vmpidr;
-    u64 fast_exits; // served without leaving arch_vcpu_run
     void *cpuif;    // struct vgic_cpuif
 
     // EL1 state, in the hardware while loaded

@@ -182,7 +182,7 @@ u32 vcpu_exit_fast(struct vcpu *v, u32 source, u64 esr) {
         if ((ec & ~1ull) == EC_HVC64 && smccc_fast(v)) {
             if (ec == EC_SMC64)
                 v->arch.elr += 4;
-            v->arch.fast_exits++;
+            v->stats.inside++;
             return 0;
         }
         return 1;
@@ -194,7 +194,7 @@ u32 vcpu_exit_fast(struct vcpu *v, u32 source, u64 esr) {
             gic_eoi(intid);
             interrupts_out(v);
             timer_in(v);
-            v->arch.fast_exits++;
+            v->stats.inside++;
             return 0;
         }
         if (intid < INTID_SPURIOUS)
@@ -219,7 +219,7 @@ void arch_vcpu_run(struct vcpu *v, struct vexit *exit) {
         exit->ticks = a->exit_ticks;
         if (likely(source == EXIT_SYNC)) {
             if (decode_sync(v, a->esr, exit)) {
-                a->fast_exits++;
+                v->stats.inside++;
                 continue;
             }
             return;

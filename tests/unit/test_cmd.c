@@ -51,7 +51,7 @@ int vmm_vm_start(struct vm *vm, char *why, size_t why_size) {
     snprintf(called, sizeof called, "start %s", vm->cfg.name);
     if (vm->state != VM_RUNNING)
         return 0;
-    snprintf(why, why_size, "it is running already");
+    snprintf(why, why_size, "is running already");
     return -EALREADY;
 }
 
@@ -275,7 +275,7 @@ static void a_vm_is_named_by_name_or_id_and_the_operation_called(void **state) {
 static void an_operation_that_fails_says_why(void **state) {
     (void)state;
     assert_int_equal(run("vm start linux-a"), -EALREADY);
-    assert_string_equal(output, "vm start: linux-a: it is running already\n");
+    assert_string_equal(output, "vm start: linux-a is running already\n");
 }
 
 static void a_vm_without_console_is_not_attached(void **state) {
