@@ -125,6 +125,16 @@ static void fill_console(struct console *c) {
         c->dirty_ns = c->changed_ns;
 }
 
+// The line stands there as it is: its next byte is to wake us like the first of a line. False: there are more already.
+static bool listen(struct console *c) {
+    bool locked = pump_lock(&c->lock);
+    bool all = c->cursor == c->head;
+    if (all)
+        c->in_line = false;
+    pump_unlock(&c->lock, locked);
+    return all;
+}
+
 // Shows c's incomplete line if it is time; lowers *deadline to when it will be.
 static void fill_partial(struct console *c, u64 *deadline) {
     if (!c->line.dirty || (c->line.len == 0 && con->view.open != &c->line))
@@ -139,6 +149,8 @@ static void fill_partial(struct console *c, u64 *deadline) {
     struct view_out out = out_begin();
     view_show(&con->view, &c->line, &out);
     out_end(&out);
+    if (!listen(c)) // more came meanwhile
+        *deadline = arch_now_ns() + NAP_NS;
 }
 
 // The shell's prompt gives way to the log's line, and is drawn again by the shell.
@@ -390,8 +402,12 @@ static void fill(u64 *deadline) {
         con->turn++; // another one begins next time
         for (u32 i = 0, n = slots(); i < n; i++) {
             struct console *c = console_at(i);
-            if (c && c->cursor == ring_head(c))
+            if (!c)
+                continue;
+            if (c->cursor == ring_head(c))
                 fill_partial(c, deadline);
+            else // bytes that came since we looked, which wake nobody if they only go on with a line
+                *deadline = MIN(*deadline, arch_now_ns() + NAP_NS);
         }
         break;
     }

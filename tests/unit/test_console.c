@@ -388,6 +388,43 @@ SIMULATED(writers_on_several_cpus_lose_nothing_and_mix_nothing) {
     host_check(lines[0] == 40 && lines[1] == 40 && lines[2] == 80);
 }
 
+// Its bytes come from another CPU while the console looks.
+static void prompt_task(void *arg) {
+    for (const char *p = "linux-a:~# and what else there is"; *p; p++) {
+        host_point();
+        console_putc(arg, *p);
+    }
+    task_exit();
+}
+
+static void a_prompt_from_another_cpu_is_shown_to_its_end_run(void *arg) {
+    static struct task t;
+    (void)arg;
+    begin();
+    spawn(&t, "a", prompt_task, a, TASK_PRIORITY_DEFAULT, 1);
+    join(&t);
+    settle(); // the first bytes
+    host_check_output("linux-a  | linux-a:~# and what else there is");
+}
+
+static void a_prompt_from_another_cpu_is_shown_to_its_end(void **state) {
+    (void)state;
+    for_each_seed(seed, 200)
+        run_on(2, seed, a_prompt_from_another_cpu_is_shown_to_its_end_run, NULL);
+}
+
+SIMULATED(what_follows_on_a_shown_line_is_shown_too) {
+    begin();
+    say(a, "testing");
+    host_check_output("linux-a  | testing");
+    say(a, " ...");
+    host_check_output(" ...");
+    say(a, " still");
+    host_check_output(" still");
+    say(a, " ok\n");
+    host_check_output(" ok\r\n");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(all_vms_and_the_log_share_the_terminal_in_whole_lines),
@@ -405,6 +442,8 @@ int main(void) {
         cmocka_unit_test(the_first_view_may_be_a_vm_that_comes_later),
         cmocka_unit_test(a_console_may_go_while_it_is_attached),
         cmocka_unit_test(writers_on_several_cpus_lose_nothing_and_mix_nothing),
+        cmocka_unit_test(a_prompt_from_another_cpu_is_shown_to_its_end),
+        cmocka_unit_test(what_follows_on_a_shown_line_is_shown_too),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
