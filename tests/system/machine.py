@@ -101,6 +101,7 @@ class Machine:
     """cpio: the initrd's bytes; None: no initrd."""
 
     def __init__(self, folder, name, cpio, smp=2, memory="1G", cpu="cortex-a57", append="", board="virt,virtualization=on,gic-version=3"):
+        self.marks = 0
         self.text = ""  # all that came, without escape sequences
         log = os.path.join(BUILD, "log", "system")
         os.makedirs(log, exist_ok=True)
@@ -211,21 +212,33 @@ class Machine:
         """In the view of all, or attached to the only one: each Linux guest's greeting."""
         self.wait_all([rf"{name} is up: \d+ CPUs online" for name in names], seconds)
 
+    def mark(self):
+        """A text that has not been on the terminal, and how a guest's shell makes it of one that is not the same."""
+        self.marks += 1
+        return f"mark{5000 + self.marks}", f"mark$((5000+{self.marks}))"
+
     def run(self, line, seconds=60):
-        """Attached to a Linux guest: runs a line in its shell; returns (exit status, output). The marks are made of
-        arithmetic, so that the echo of the line does not have them."""
-        self.send(f"echo beg$((40+2)); {line}; echo end$((40+2)) $?\r")
-        self.wait(r"beg42\r*\n", seconds)
-        match = self.wait(r"end42 (\d+)\r*\n", seconds)
+        """Attached to a Linux guest: runs a line in its shell; returns (exit status, output)."""
+        (begin, make_begin), (end, make_end) = self.mark(), self.mark()
+        self.send(f"echo {make_begin}; {line}; echo {make_end} $?\r")
+        self.wait(begin + r"\r*\n", seconds)
+        match = self.wait(end + r" (\d+)\r*\n", seconds)
         return int(match.group(1)), clean(self.child.before).strip("\n")
 
-    def in_guest(self, name, line, seconds=60):
-        """From anywhere: a line in that Linux guest."""
+    def in_guest(self, name, line="true", seconds=60):
+        """From anywhere: a line in that Linux guest. What is typed while it boots gets lost: it is asked again."""
         self.shell()
         self.attach(name)
-        self.send("\r")
-        self.wait(rf"{name}:[^\r\n]*# ", seconds)
-        return self.run(line, seconds)
+        until = time.monotonic() + seconds * PATIENCE
+        while True:
+            text, make_text = self.mark()
+            self.send(f"\recho {make_text}\r")
+            try:
+                self.wait(text + r"\r*\n", 2)
+                return self.run(line, seconds)
+            except AssertionError:
+                if time.monotonic() > until or not self.child.isalive():
+                    raise
 
     def close(self):
         if self.child.isalive():

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Unmodified Debian kernels as guests."""
 
+import hashlib
 import os
 import re
 import time
@@ -63,12 +64,14 @@ def uptime(m, name):
 def restarted_meanwhile(m, what, name="linux-a", other="linux-b"):
     """`what` makes a guest start anew; the other one's clock goes on."""
     before, count = uptime(m, other), boot_count(m, name)
-    m.in_guest(name, "true")
+    old = uptime(m, name)
     what()
-    m.wait(rf"{name} is up: 2 CPUs online", 60)
-    assert boot_count(m, name) == count + 1
-    assert uptime(m, other) > before
+    end = time.monotonic() + 30 * PATIENCE
+    while boot_count(m, name) != count + 1:
+        assert time.monotonic() < end, "it was not started again"
     assert m.in_guest(name, "nproc") == (0, "2")
+    assert uptime(m, name) < old + 30 * PATIENCE
+    assert uptime(m, other) > before
 
 
 def test_a_reboot_in_a_guest_restarts_it_while_the_other_goes_on(pair):
@@ -83,7 +86,6 @@ def test_a_restart_by_the_operator_restarts_that_guest_while_the_other_goes_on(p
     def restart():
         pair.shell()
         assert "restarted" in pair.command("vm restart linux-a")
-        pair.attach("linux-a")
 
     restarted_meanwhile(pair, restart)
 
@@ -95,16 +97,15 @@ def test_a_stopped_guest_starts_again(pair):
     assert pair.in_guest("linux-b", "nproc") == (0, "2")
     pair.shell()
     assert "started" in pair.command("vm start linux-a")
-    pair.attach("linux-a")
-    pair.wait(r"linux-a is up: 2 CPUs online", 60)
+    assert pair.in_guest("linux-a", "nproc") == (0, "2")
 
 
 def test_Ctrl_C_interrupts_a_command_in_a_guest(pair):
     pair.in_guest("linux-a", "true")
-    pair.send("sleep 1000; echo rc $?\r")
-    pair.wait(r"sleep 1000; echo rc", 10)
+    text, make_text = pair.mark()
+    pair.send(f"echo {make_text}; sleep 1000\r")
+    pair.wait(text + r"\r*\n", 10)
     pair.send(machine.CTRL_C)
-    pair.wait(r"linux-a:[^\r\n]*# ", 10)
     assert pair.run("echo well") == (0, "well")
 
 
@@ -114,8 +115,6 @@ def test_two_KB_pasted_into_a_guest_arrive_whole(pair):
     text = "\n".join(lines) + "\n"
     pair.send("cat >/tmp/pasted\r" + text.replace("\n", "\r") + "\x04")
     status, out = pair.run("wc -c </tmp/pasted; md5sum </tmp/pasted; stty echo", 30)
-    import hashlib  # pylint: disable=import-outside-toplevel
-
     assert status == 0 and out.split()[:2] == [str(len(text)), hashlib.md5(text.encode()).hexdigest()], out
 
 
@@ -127,6 +126,8 @@ def test_two_VMs_clocks_go_as_fast_as_ours(pair):
         assert status == 0 and 2.9 < took < 3 + 4 * PATIENCE
 
 
+# sha256 of 64 KiB of zeros
+ZEROS = "de2f256064a0af797747c2b97505dc0b9f3df0de4f489eac731c23ae9ca9cc31"
 LOAD = (
     "for i in 1 2; do (while :; do /bin/true; /bin/ls / >/dev/null; done) & done; "
     "(while :; do dd if=/dev/zero of=/tmp/f bs=64k count=64 2>/dev/null; sha256sum /tmp/f >/dev/null; done) & "
@@ -141,7 +142,7 @@ def test_load_in_both_guests_loses_nothing(pair):
     while time.monotonic() < end:
         for name in ("linux-a", "linux-b"):
             status, out = pair.in_guest(name, "sleep 1; date +%s; dd if=/dev/zero bs=1k count=64 2>/dev/null | sha256sum", 60)
-            assert status == 0 and "ca711c69165e1fa5be72993b9a7870ef6d485249" not in out and len(out.split()[1]) == 64, out
+            assert status == 0 and ZEROS in out, out
     for name in ("linux-a", "linux-b"):
         pair.in_guest(name, "kill $(jobs -p); wait; true", 60)
         no_complaint(pair, name)
@@ -160,8 +161,7 @@ def test_a_kernel_panic_that_halts_waits_for_the_operator(boot):
     m.wait(r"small: pong", 20)
     m.shell()
     assert "restarted" in m.command("vm restart linux-a")
-    m.attach("linux-a")
-    m.wait(r"linux-a is up: 1 CPUs online", 60)
+    assert m.in_guest("linux-a", "nproc") == (0, "1")
 
 
 def test_one_VM_with_8_CPUs_on_2_boots_and_works(boot):
