@@ -156,7 +156,8 @@ void view_close(struct view *view, struct view_out *out) {
     struct view_line *line = view->open;
     if (!line)
         return;
-    append_text(out, line->colour ? COLOUR_OFF "\r\n" : "\r\n");
+    append_text(out, line->lit ? COLOUR_OFF "\r\n" : "\r\n");
+    line->lit = false;
     // What is shown is `shown` bytes of the text; if that is all, it need not come again unless it changes.
     line->was_shown = !line->dirty;
     line->shown = 0;
@@ -179,6 +180,7 @@ void view_show(struct view *view, struct view_line *line, struct view_out *out) 
     }
     view->open = line;
     line->shown = line->len;
+    line->lit = line->colour;
     line->redraw = line->dirty = line->was_shown = false;
 }
 
@@ -201,7 +203,7 @@ static void end_line(struct view *view, struct view_line *line, struct view_out 
 
 // The line begins anew, as a progress display does it.
 static void restart_line(struct view_line *line) {
-    bool on_terminal = line->shown > 0;
+    bool on_terminal = line->shown > 0 || line->redraw; // it may begin anew several times before it is shown
     line_clear(line);
     line->redraw = on_terminal;
     line->dirty = true;

@@ -50,6 +50,7 @@ struct view_line { // one source's current line
     u32 shown;      // bytes of text that stand on the terminal
     u32 plain;      // where the last colour sequence in text ends
     bool colour;    // text leaves the terminal coloured
+    bool lit;       // what of it stands on the terminal does
     bool returned;  // a carriage return came: the next character begins the line anew
     bool redraw;    // what stands on the terminal is no longer how text begins
     bool dirty;     // changed since it was shown

@@ -128,6 +128,30 @@ static void cursor_movement_resets_and_titles_are_dropped(void **state) {
     assert_string_equal(text, "a  | abcdef\r\n");
 }
 
+static void a_colour_that_is_shown_ends_with_the_line_whatever_became_of_the_text(void **state) {
+    (void)state;
+    say(&a, "\x1b[31mred");
+    show(&a);
+    say(&a, "\rplain"); // not shown yet
+    say(&b, "b\n");
+    assert_string_equal(text, "a  | \x1b[31mred\x1b[0m\r\nbb | b\r\n");
+    setup(NULL);
+    say(&a, "\x1b[31mred");
+    show(&a);
+    say(&a, "\x1b[m");
+    say(&b, "b\n");
+    assert_string_equal(text, "a  | \x1b[31mred\x1b[0m\r\nbb | b\r\n");
+}
+
+static void a_line_that_begins_anew_twice_between_two_looks_replaces_what_is_shown(void **state) {
+    (void)state;
+    say(&a, "10%");
+    show(&a);
+    say(&a, "\r20%\r30%");
+    show(&a);
+    assert_string_equal(text, "a  | 10%\x1b[0m\ra  | 30%\x1b[K");
+}
+
 static void a_keyboard_mode_that_ends_in_m_is_no_colour(void **state) {
     (void)state;
     say(&a, "\x1b[>4;2mx\n");
@@ -195,8 +219,10 @@ int main(void) {
         cmocka_unit_test_setup(a_backspace_takes_a_character_back, setup),
         cmocka_unit_test_setup(tabs_become_blanks, setup),
         cmocka_unit_test_setup(colours_stay_and_end_with_the_line, setup),
+        cmocka_unit_test_setup(a_colour_that_is_shown_ends_with_the_line_whatever_became_of_the_text, setup),
         cmocka_unit_test_setup(cursor_movement_resets_and_titles_are_dropped, setup),
         cmocka_unit_test_setup(a_keyboard_mode_that_ends_in_m_is_no_colour, setup),
+        cmocka_unit_test_setup(a_line_that_begins_anew_twice_between_two_looks_replaces_what_is_shown, setup),
         cmocka_unit_test_setup(a_sequence_cut_off_by_the_line_end_does_not_swallow_the_next_line, setup),
         cmocka_unit_test_setup(utf8_passes_and_what_is_malformed_or_a_hidden_control_is_dropped, setup),
         cmocka_unit_test_setup(a_long_line_is_broken, setup),
