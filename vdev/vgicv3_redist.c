@@ -9,11 +9,13 @@ static u64 typer(const struct vgic_vcpu *g) {
 }
 
 static u64 control_read(const struct vgic_vcpu *g, u32 offset, u32 size) {
-    if (offset == GICR_TYPER)
-        return size == 8 ? typer(g) : (u32)typer(g);
+    if (offset == GICR_TYPER && size == 8)
+        return typer(g);
     if (size != 4)
         return 0;
     switch (offset) {
+    case GICR_TYPER:
+        return (u32)typer(g);
     case GICR_IIDR:
         return VGIC_IIDR;
     case GICR_TYPER + 4:

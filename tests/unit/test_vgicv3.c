@@ -56,6 +56,7 @@ static void each_redistributor_says_whose_it_is(void **state) {
     assert_true(mmio_read(0, redist(1, GICR_TYPER), 8) == (1ull << 32 | 1 << 8 | GICR_TYPER_LAST));
     assert_int_equal(mmio_read(1, redist(1, GICR_TYPER), 4), 1 << 8 | GICR_TYPER_LAST);
     assert_int_equal(mmio_read(1, redist(1, GICR_TYPER + 4), 4), 1);
+    assert_int_equal(mmio_read(1, redist(1, GICR_TYPER), 2), 0); // no register of that size
     assert_int_equal(mmio_read(1, redist(1, GIC_PIDR2), 4) >> 4, 3);
 }
 
