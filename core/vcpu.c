@@ -289,11 +289,17 @@ int vcpu_init(struct vcpu *v, struct vm *vm, u32 id) {
     return err;
 }
 
+static const u64 RETIRE_POLL_NS = 50 * 1000;
+
 void vcpu_fini(struct vcpu *v) {
+    struct waitq nap;
+    bool timed_out;
+    waitq_init(&nap);
     atomic_store_explicit(&v->retired, true, memory_order_relaxed);
     unpark(v);
-    while (!task_is_gone(&v->task))
-        sched_yield();
+    while (!task_is_gone(&v->task)) // a yield would not do: its priority may be lower than ours
+        waitq_wait_until(&nap, false, arch_now_ns() + RETIRE_POLL_NS, timed_out);
+    (void)timed_out;
     arch_vcpu_fini(v);
     task_fini(&v->task);
 }

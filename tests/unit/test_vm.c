@@ -30,6 +30,7 @@ static void every_state_has_a_name(void **state) {
 
 // ── Creation ────────────────────────────────────────────────────────────────────────────────────────────────────────
 static struct vm_config config;
+static u32 priority = CONFIG_PRIORITY_DEFAULT;
 
 static void prepare(u32 vcpus) {
     memset(&config, 0, sizeof(config));
@@ -37,7 +38,7 @@ static void prepare(u32 vcpus) {
     strcpy(config.name, "a");
     config.cpus = vcpus;
     config.memory = MIB(2);
-    config.sched.priority = CONFIG_PRIORITY_DEFAULT;
+    config.sched.priority = priority;
     for (u32 i = 0; i < VM_CPUS_MAX; i++)
         config.sched.affinity[i] = ~0ull;
     console_init(host_board());
@@ -66,6 +67,16 @@ static void destroying_a_vm_gives_all_its_memory_back(void **state) {
         vms_init(2, vcpus);
         assert_int_equal(host_run(create_and_destroy, &vcpus), HOST_DONE);
     }
+}
+
+static void a_vm_of_any_priority_can_be_destroyed(void **state) {
+    (void)state;
+    u32 vcpus = 2;
+    for (priority = 0; priority < TASK_PRIORITIES; priority++) {
+        vms_init(1, priority);
+        assert_int_equal(host_run(create_and_destroy, &vcpus), HOST_DONE);
+    }
+    priority = CONFIG_PRIORITY_DEFAULT;
 }
 
 // One 2 MiB block and `pages` pages are left, neighbours of each other.
@@ -232,6 +243,7 @@ int main(void) {
         cmocka_unit_test(the_life_cycle_has_these_moves_and_no_others),
         cmocka_unit_test(every_state_has_a_name),
         cmocka_unit_test(destroying_a_vm_gives_all_its_memory_back),
+        cmocka_unit_test(a_vm_of_any_priority_can_be_destroyed),
         cmocka_unit_test(a_creation_that_runs_out_of_memory_leaves_nothing_behind),
         cmocka_unit_test(a_guest_starts_with_zeroed_memory_every_time),
         cmocka_unit_test(a_guests_clock_begins_at_zero_every_time),
