@@ -88,6 +88,9 @@ static void vcpu_wait(struct vcpu *v) {
         atomic_thread_fence(memory_order_seq_cst); // partner: vcpu_kick
         waitq_wait(&v->wq, has_work(v));
         atomic_store_explicit(&v->halted, false, memory_order_relaxed);
+        // Partner: vcpu_kick. Who still sees us halted, and so does not take us out of the guest, wrote irq_work before
+        // we look at it.
+        atomic_thread_fence(memory_order_seq_cst);
     }
     atomic_store_explicit(&v->irq_work, 1, memory_order_relaxed); // what woke us is to be injected
 }
