@@ -218,10 +218,12 @@ void arch_vcpu_run(struct vcpu *v, struct vexit *exit) {
         interrupts_out(v);
         exit->ticks = a->exit_ticks;
         if (likely(source == EXIT_SYNC)) {
-            if (decode_sync(v, a->esr, exit)) {
-                v->stats.inside++;
+            if (!decode_sync(v, a->esr, exit))
+                return;
+            v->stats.inside++;
+            if (likely(!atomic_load_explicit(&v->irq_work, memory_order_relaxed)))
                 continue;
-            }
+            exit->kind = VEXIT_NONE; // the register was a timer's that is due: its interrupt goes in first
             return;
         }
         if (source == EXIT_IRQ) {
