@@ -170,6 +170,6 @@ void vpl031_destroy(struct vm *vm) {
     if (dev == nullptr)
         return;
     struct vpl031 *r = (struct vpl031 *)dev;
-    timer_cancel(&r->timer);
+    timer_cancel_sync(&r->timer);
     page_free(r, 0);
 }

@@ -84,5 +84,6 @@ bool timer_sysreg(struct vcpu *v, u32 sysreg, bool write, u64 *value);
 void timers_load(struct vcpu *v);
 void timers_save(struct vcpu *v);
 void timers_reset(struct vcpu *v);
+void timers_stop(struct vcpu *v);
 u64 ticks_deadline_ns(u64 cntpct);
 extern u32 counter_hz;

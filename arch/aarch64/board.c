@@ -129,6 +129,8 @@ void arch_vm_fini(struct vm *vm) {
 }
 
 void arch_vm_reset(struct vm *vm) {
+    for (u32 i = 0; i < vm->vcpu_count; i++)
+        timers_stop(vm->vcpus[i]); // of its former life: they would raise their lines in this one
     memset(vm->arch.last_vcpu, 0, sizeof(vm->arch.last_vcpu));
     vm->arch.cntvoff = arch_ticks(); // the guest's clock starts at 0
     arch_vm_flush(vm, gpa(0), 0);

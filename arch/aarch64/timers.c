@@ -106,6 +106,14 @@ void timers_reset(struct vcpu *v) {
     timer_cancel(&t->phys);
     t->cntp_ctl = t->cntp_cval = 0;
     v->arch.cntv_ctl = v->arch.cntv_cval = 0;
+    if (v->irqchip) // the emulated timer's line; the other one is looked at before it goes in
+        v->vm->irqchip_ops->set_ppi(v, PPI_PTIMER, false);
+}
+
+// The vCPU does not run, and its timers do not from now on.
+void timers_stop(struct vcpu *v) {
+    timer_cancel_sync(&v->arch.timers->virt);
+    timer_cancel_sync(&v->arch.timers->phys);
 }
 
 void timers_load(struct vcpu *v) {
@@ -122,8 +130,11 @@ void timers_save(struct vcpu *v) {
     v->arch.cntv_cval = sysreg_read(cntv_cval_el0);
     sysreg_write(cntv_ctl_el0, 0);
     isb();
+    u64 cntpct;
+    if (__builtin_add_overflow(v->arch.cntv_cval, arch_vm_of(v)->cntvoff, &cntpct))
+        cntpct = ~0ull; // at the end of time, not in the past
     if ((ctl & (TIMER_ENABLE | TIMER_IMASK)) == TIMER_ENABLE)
-        timer_arm(&v->arch.timers->virt, ticks_deadline_ns(v->arch.cntv_cval + arch_vm_of(v)->cntvoff));
+        timer_arm(&v->arch.timers->virt, ticks_deadline_ns(cntpct));
 }
 
 bool timer_sysreg(struct vcpu *v, u32 sysreg, bool write, u64 *value) {

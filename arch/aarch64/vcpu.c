@@ -31,7 +31,7 @@ int arch_vcpu_init(struct vcpu *v) {
 void arch_vcpu_fini(struct vcpu *v) {
     if (!v->arch.timers)
         return;
-    timers_reset(v); // nothing stays armed
+    timers_stop(v); // nothing stays armed, nor runs on another CPU
     page_free(v->arch.timers, 0);
     v->arch.timers = nullptr;
 }
