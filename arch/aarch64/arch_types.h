@@ -36,7 +36,7 @@ struct arch_vcpu {
     u64 sp_el0, sp_el1, elr_el1, spsr_el1, esr_el1, far_el1, afsr0, afsr1;
     u64 sctlr, cpacr, ttbr0, ttbr1, tcr, mair, amair, vbar, contextidr, actlr;
     u64 tpidr_el0, tpidrro_el0, tpidr_el1, par, cntkctl, csselr;
-    u64 mdscr, dbgbvr[16], dbgbcr[16], dbgwvr[16], dbgwcr[16];
+    u64 mdscr, oslar, osdlr, dbgbvr[16], dbgbcr[16], dbgwvr[16], dbgwcr[16];
     alignas(16) u8 simd[32 * 16];
     u64 fpsr, fpcr;
     u64 cntv_ctl, cntv_cval;

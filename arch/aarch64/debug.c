@@ -3,6 +3,7 @@
 // step work in it as on a bare machine. They move with the vCPU.
 #include "aarch64.h"
 
+#define OSLSR_OSLK BIT(1)
 #define DBG_CASES(op)                                                                                                  \
     op(15) op(14) op(13) op(12) op(11) op(10) op(9) op(8) op(7) op(6) op(5) op(4) op(3) op(2) op(1) op(0)
 
@@ -37,6 +38,8 @@ static u64 last_watchpoint(void) {
 
 void debug_save(struct arch_vcpu *a) {
     a->mdscr = sysreg_read(mdscr_el1);
+    a->oslar = field_get(OSLSR_OSLK, sysreg_read(oslsr_el1));
+    a->osdlr = sysreg_read(osdlr_el1);
     switch (last_breakpoint()) {
         DBG_CASES(SAVE_B)
     default:
@@ -61,4 +64,6 @@ void debug_load(const struct arch_vcpu *a) {
         break;
     }
     sysreg_write(mdscr_el1, a->mdscr);
+    sysreg_write(osdlr_el1, a->osdlr);
+    sysreg_write(oslar_el1, a->oslar);
 }

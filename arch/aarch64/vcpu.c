@@ -51,6 +51,7 @@ void arch_vcpu_reset(struct vcpu *v, u64 entry, u64 arg) {
     a->spsr = PSR_EL1H | PSR_DAIF;
     a->hcr = HCR_GUEST;
     a->sctlr = SCTLR_EL1_RES1;
+    a->oslar = 1; // OSLSR_EL1.OSLK resets to 1
 }
 
 static void el1_save(struct arch_vcpu *a) {
