@@ -21,6 +21,8 @@
 #define CPTR_EL2_GUEST (0x33ffull | BIT(20) | BIT(30)) // FP and SIMD are the guest's; SVE, SME, trace, AMU trap
 #define MDCR_TPMCR BIT(5)
 #define MDCR_TPM BIT(6)
+#define MDCR_TPMS BIT(14) // statistical profiling
+#define MDCR_TTRF BIT(19) // trace filter
 #define CNTHCTL_EL1PCTEN BIT(0) // the count is the guest's to read, its physical timer traps
 #define VTCR_RES1 BIT(31)
 
@@ -172,7 +174,7 @@ void aarch64_hyp_regs_init(void) {
     u64 counters = 0;
     if (field_get(BITS(11, 8), sysreg_read(id_aa64dfr0_el1)) % 15) // a PMU: HPMN may not exceed its counters
         counters = field_get(BITS(15, 11), sysreg_read(pmcr_el0));
-    sysreg_write(mdcr_el2, MDCR_TPM | MDCR_TPMCR | counters);
+    sysreg_write(mdcr_el2, MDCR_TPM | MDCR_TPMCR | MDCR_TPMS | MDCR_TTRF | counters);
     sysreg_write(cnthctl_el2, CNTHCTL_EL1PCTEN);
     sysreg_write(cntvoff_el2, 0);
     sysreg_write(cntv_ctl_el0, 0);

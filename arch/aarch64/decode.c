@@ -74,6 +74,11 @@ static bool decode_sysreg(struct vcpu *v, u64 esr, struct vexit *exit) {
         __asm__ volatile("dc cisw, %0" ::"r"(value)); // that no other guest's data is lost
         step(v, esr);
         return true;
+    case SYSREG(3, 0, 12, 12, 5): // ICC_SRE_EL1: there is no other interface
+        if (!write)
+            reg_set(v, rt, 7);
+        step(v, esr);
+        return true;
     case SYSREG(3, 0, 1, 0, 1): // ACTLR_EL1: nothing to control
         if (!write)
             reg_set(v, rt, 0);

@@ -114,7 +114,10 @@ void gic_cpu_init(struct cpu *cpu) {
     u64 enable = BIT(INTID_KICK) | BIT(intid_hyp_timer) | BIT(intid_virt_timer) | BIT(intid_maintenance);
     mmio_write32(sgi + GICD_ISENABLER, (u32)enable);
 
-    sysreg_write(S3_4_C12_C9_5, sysreg_read(S3_4_C12_C9_5) | 0xf); // ICC_SRE_EL2: SRE, DFB, DIB, Enable
+    // ICC_SRE_EL2, ICC_SRE_EL1: SRE, DFB, DIB. Without Enable: there is one ICC_SRE_EL1 for all guests (§12.2.24).
+    sysreg_write(S3_4_C12_C9_5, (sysreg_read(S3_4_C12_C9_5) | 7) & ~BIT(3));
+    isb();
+    sysreg_write(S3_0_C12_C12_5, 7);
     isb();
     sysreg_write(S3_0_C4_C6_0, 0xff);               // ICC_PMR_EL1
     sysreg_write(S3_0_C12_C12_3, 0);                // ICC_BPR1_EL1

@@ -42,6 +42,8 @@ static inline void dsb_ishst(void) {
 #define HCR_TACR BIT(21)
 #define HCR_TSW BIT(22)
 #define HCR_RW BIT(31)
+#define HCR_TLOR BIT(35)
+#define HCR_TERR BIT(36)
 
 // ESR_EL2, D24.2.39
 #define ESR_EC BITS(31, 26)

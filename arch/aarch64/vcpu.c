@@ -15,7 +15,8 @@ static_assert(offsetof(struct vcpu, arch) == 0);
 static_assert(offsetof(struct cpu, arch) == 0 && offsetof(struct arch_cpu, emergency_stack_top) == 0);
 
 #define HCR_GUEST                                                                                                      \
-    (HCR_VM | HCR_SWIO | HCR_FMO | HCR_IMO | HCR_AMO | HCR_TID3 | HCR_TSC | HCR_TIDCP | HCR_TACR | HCR_TSW | HCR_RW)
+    (HCR_VM | HCR_SWIO | HCR_FMO | HCR_IMO | HCR_AMO | HCR_TID3 | HCR_TSC | HCR_TIDCP | HCR_TACR | HCR_TSW | HCR_RW |  \
+     HCR_TLOR | HCR_TERR)
 
 int arch_vcpu_init(struct vcpu *v) {
     static_assert(sizeof(struct aarch64_timers) <= PAGE_SIZE);
