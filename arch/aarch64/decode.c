@@ -15,6 +15,7 @@ static void reg_set(struct vcpu *v, u32 n, u64 value) {
 
 static void step(struct vcpu *v, u64 esr) {
     v->arch.elr += esr & ESR_IL ? 4 : 2;
+    v->arch.spsr &= ~PSR_SS; // a guest's single step ends here (D2.12)
 }
 
 // HPFAR_EL2.FIPA holds the page, FAR_EL2 the offset (D24.2.64).
@@ -132,6 +133,7 @@ bool decode_sync(struct vcpu *v, u64 esr, struct vexit *exit) {
 
 void arch_vcpu_finish_access(struct vcpu *v, const struct vexit *exit, u64 value) {
     v->arch.elr += 4;
+    v->arch.spsr &= ~PSR_SS;
     if (exit->write || exit->reg == 31)
         return;
     u64 unused = 64 - 8ull * exit->size;
