@@ -18,6 +18,27 @@ static void step(struct vcpu *v, u64 esr) {
     v->arch.spsr &= ~PSR_SS; // a guest's single step ends here (D2.12)
 }
 
+// DC CISW with what the guest gave, if there is such a line: with a set, way or level that there is not it may be
+// undefined, and here, not in the guest.
+static void clean_set_way(u64 value) {
+    u64 clidr = sysreg_read(clidr_el1), level = field_get(BITS(3, 1), value);
+    if (level >= field_get(BITS(26, 24), clidr) || (clidr >> (3 * level) & 7) < 2) // beyond LoC, or no data cache
+        return;
+    u64 old = sysreg_read(csselr_el1);
+    sysreg_write(csselr_el1, level << 1);
+    isb();
+    u64 ccsidr = sysreg_read(ccsidr_el1);
+    sysreg_write(csselr_el1, old);
+    bool wide = field_get(BITS(23, 20), sysreg_read(S3_0_C0_C7_2)) != 0; // ID_AA64MMFR2.CCIDX
+    u32 way_max = (u32)field_get(wide ? BITS(23, 3) : BITS(12, 3), ccsidr);
+    u32 set_max = (u32)field_get(wide ? BITS(55, 32) : BITS(27, 13), ccsidr);
+    u32 line = (u32)field_get(BITS(2, 0), ccsidr) + 4, way_shift = way_max ? (u32)__builtin_clz(way_max) : 32;
+    u64 way = (value & 0xffffffff) >> way_shift, set = (value & (BIT(way_shift) - 1)) >> line;
+    if (way > way_max || set > set_max)
+        return;
+    __asm__ volatile("dc cisw, %0" ::"r"(way << way_shift | set << line | level << 1) : "memory");
+}
+
 // HPFAR_EL2.FIPA holds the page, FAR_EL2 the offset (D24.2.64).
 static u64 fault_gpa(void) {
     return ((sysreg_read(hpfar_el2) & BITS(43, 4)) << 8) | (sysreg_read(far_el2) & (PAGE_SIZE - 1));
@@ -72,7 +93,7 @@ static bool decode_sysreg(struct vcpu *v, u64 esr, struct vexit *exit) {
     case SYSREG(1, 0, 7, 6, 2):  // DC ISW
     case SYSREG(1, 0, 7, 10, 2): // DC CSW
     case SYSREG(1, 0, 7, 14, 2): // DC CISW: by set and way it makes sense on this CPU's caches only; clean as well, so
-        __asm__ volatile("dc cisw, %0" ::"r"(value)); // that no other guest's data is lost
+        clean_set_way(value);    // that no other guest's data is lost
         step(v, esr);
         return true;
     case SYSREG(3, 0, 12, 12, 5): // ICC_SRE_EL1: there is no other interface
