@@ -227,11 +227,11 @@ int arch_vcpu_fault(struct vcpu *v, const struct vexit *exit) {
         u64 fsc = esr & ISS_ABT_S1PTW ? FSC_SEA_WALK | (esr & 3) : FSC_SEA;
         u64 keep = ec == EC_DABT_LOWER ? esr & (ISS_DABT_WNR | ISS_DABT_CM) : 0;
         u64 to = (ec == EC_DABT_LOWER ? EC_DABT_LOWER : EC_IABT_LOWER) | (from_el1 ? 1 : 0);
-        inject(v, field_set(ESR_EC, to) | (esr & ESR_IL) | keep | fsc, sysreg_read(far_el2), true);
+        inject(v, field_set(ESR_EC, to) | ESR_IL | keep | fsc, sysreg_read(far_el2), true);
         return 0;
     }
     (void)exit;
     // An HVC has been stepped over already, but nothing that is reflected comes from one.
-    inject(v, field_set(ESR_EC, EC_UNKNOWN) | (esr & ESR_IL), 0, false);
+    inject(v, field_set(ESR_EC, EC_UNKNOWN) | ESR_IL, 0, false);
     return 0;
 }
