@@ -131,6 +131,10 @@ static bool entry_ok(struct vcpu *v, u64 entry) {
 // Calls that end in an exit. True if answered here after all.
 static bool psci_exit(struct vcpu *v, u32 n, bool wide, struct vexit *exit) {
     u64 *x = v->arch.x, mask = wide ? ~0ull : 0xffffffffull;
+    if (psci_features((u32)(PSCI_BASE + n + (wide ? FN_64BIT : 0))) != 0) { // some have no 64-bit form
+        x[0] = PSCI_NOT_SUPPORTED;
+        return true;
+    }
     u64 a1 = x[1] & mask, a2 = x[2] & mask, a3 = x[3] & mask;
     switch (n) {
     case PSCI_CPU_ON:
@@ -159,8 +163,12 @@ static bool psci_exit(struct vcpu *v, u32 n, bool wide, struct vexit *exit) {
             return false;
         return true;
     case PSCI_AFFINITY_INFO:
+        if (a2 - 1 < 3 && (a1 & ~0xffull) == 0) { // the only node of each higher level is that of the caller
+            x[0] = PSCI_SUCCESS;                  // on
+            return true;
+        }
         exit->kind = VEXIT_CPU_INFO;
-        exit->target = a2 == 0 ? target_of(v, a1) : a2 <= 3 ? 0 : VEXIT_NO_VCPU;
+        exit->target = a2 == 0 ? target_of(v, a1) : VEXIT_NO_VCPU;
         return false;
     case PSCI_SYSTEM_OFF:
         exit->kind = VEXIT_SYSTEM_OFF;

@@ -127,6 +127,9 @@ static void wrong_targets(void) {
     expect("CPU_ON_at_all_ones", psci_cpu_on(1, ~3ull, 0), -9);
     expect("CPU_ON_below_memory", psci_cpu_on(1, RAM - 4, 0), -9);
     expect("AFFINITY_INFO_of_a_CPU_that_is_not_there", psci_affinity_info(99), -2);
+    expect("AFFINITY_INFO_of_the_callers_cluster_is_on", (s64)hvc(0xc4000004, 1, 1, 0).x0, 0);
+    expect("AFFINITY_INFO_of_another_cluster", (s64)hvc(0xc4000004, 0x100, 1, 0).x0, -2);
+    expect("SYSTEM_OFF_has_no_64_bit_form", (s64)hvc(0xc4000008, 0, 0, 0).x0, -1);
     expect("AFFINITY_INFO_at_a_level_that_is_not_there", (s64)hvc(0xc4000004, 0, 9, 0).x0, -2);
 }
 
