@@ -134,6 +134,7 @@ static void handle_suspend(struct vcpu *v, struct vexit *exit) {
     if (stop_wanted(v))
         return;
     unload(v); // the core was off: it resumes from reset state
+    v->vm->irqchip_ops->vcpu_reset(v);
     arch_vcpu_reset(v, exit->entry, exit->arg);
 }
 
