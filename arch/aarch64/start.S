@@ -2,7 +2,7 @@
 // The first instructions: the Linux Image header (Documentation/arch/arm64/booting), the way to C on the boot CPU, and the way
 // of a secondary CPU. The MMU is off, and we may run at any address and at EL2 or (to say so) EL1.
 
-#define PSR_ALL_MASKED 0x3c0
+#define HCR_RW (1 << 31)              // and E2H = 0, which firmware may have left otherwise: the registers below have other formats then
 
     .section .head, "ax"
     .globl _start
@@ -51,6 +51,9 @@ boot_primary:
     mrs     x1, CurrentEL
     cmp     x1, #(2 << 2)
     b.ne    4f
+    mov     x2, #HCR_RW
+    msr     hcr_el2, x2
+    isb
     adrp    x2, hyp_vectors
     add     x2, x2, :lo12:hyp_vectors
     msr     vbar_el2, x2
@@ -64,6 +67,9 @@ boot_primary:
     .globl secondary_start
 secondary_start:
     msr     daifset, #0xf
+    mov     x1, #HCR_RW
+    msr     hcr_el2, x1
+    isb
     ldp     x1, x2, [x0], #16         // ttbr0, tcr
     ldp     x3, x4, [x0], #16         // mair, sctlr
     ldp     x5, x6, [x0], #16         // stack top, cpu
@@ -71,6 +77,7 @@ secondary_start:
     msr     tcr_el2, x2
     msr     ttbr0_el2, x1
     tlbi    alle2
+    ic      iallu
     dsb     sy
     isb
     msr     sctlr_el2, x4
