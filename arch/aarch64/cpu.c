@@ -21,8 +21,8 @@
 #define CPTR_EL2_GUEST (0x33ffull | BIT(20) | BIT(30)) // FP and SIMD are the guest's; SVE, SME, trace, AMU trap
 #define MDCR_TPMCR BIT(5)
 #define MDCR_TPM BIT(6)
-#define MDCR_TPMS BIT(14) // statistical profiling
-#define MDCR_TTRF BIT(19) // trace filter
+#define MDCR_TPMS BIT(14)       // statistical profiling
+#define MDCR_TTRF BIT(19)       // trace filter
 #define CNTHCTL_EL1PCTEN BIT(0) // the count is the guest's to read, its physical timer traps
 #define VTCR_RES1 BIT(31)
 
@@ -34,7 +34,7 @@ struct pgtable host_pt;
 static u64 host_tcr;
 static u64 vtcr;
 static struct secondary_boot secondary;
-static alignas(PAGE_SIZE) u64 boot_l0[512], boot_l1[512];
+static alignas(PAGE_SIZE) u64 boot_l0[512], boot_l1[512], boot_l2[512];
 
 static u64 pa_range(void) {
     return MIN(sysreg_read(id_aa64mmfr0_el1) & 0xf, 5); // 48 bits at most with a 4 KiB granule
@@ -60,20 +60,31 @@ static void mmu_on(u64 ttbr) {
     isb();
 }
 
-// The first mapping, in 1 GiB blocks out of static tables: those with RAM are normal memory, the rest of the first 512
-// GiB is device memory. It lets everything after the probe run with caches on; W^X comes with arch_memory_init.
+// Normal memory if there is RAM in the block, device memory otherwise.
+static u64 boot_block(const struct board *board, u64 base, u32 level) {
+    u64 size = level == 2 ? GIB(1) : BLOCK_SIZE;
+    u32 attr = PT_READ | PT_WRITE | PT_DEVICE;
+    for (u32 i = 0; i < board->memory_count; i++) {
+        const struct region *r = &board->memory[i];
+        if (r->base < base + size && r->base + r->size > base)
+            attr = PT_READ | PT_WRITE | PT_EXEC;
+    }
+    return arch_pte_leaf(PT_HOST, pa(base), level, attr);
+}
+
+// The first mapping, of the first 512 GiB in 1 GiB blocks out of static tables. The one with the UART, which is all of
+// the devices that is used before arch_memory_init, is in 2 MiB blocks: there may be RAM in it as well. It lets
+// everything after the probe run with caches on; W^X comes with arch_memory_init.
 void mmu_boot_enable(const struct board *board) {
     host_tcr = TCR_EL2_RES1 | 16 | TCR_INNER_WB | TCR_OUTER_WB | TCR_SH_INNER | (pa_range() << 16);
     boot_l0[0] = arch_pte_table(PT_HOST, pa((u64)boot_l1));
-    for (u64 g = 0; g < 512; g++) {
-        u32 attr = PT_READ | PT_WRITE | PT_DEVICE;
-        for (u32 i = 0; i < board->memory_count; i++) {
-            const struct region *r = &board->memory[i];
-            if (r->base < GIB(g + 1) && r->base + r->size > GIB(g))
-                attr = PT_READ | PT_WRITE | PT_EXEC;
-        }
-        boot_l1[g] = arch_pte_leaf(PT_HOST, pa(GIB(g)), 2, attr);
-    }
+    for (u64 g = 0; g < 512; g++)
+        boot_l1[g] = boot_block(board, GIB(g), 2);
+    u64 uart = board->uart.base / GIB(1);
+    for (u64 i = 0; i < 512; i++)
+        boot_l2[i] = boot_block(board, GIB(uart) + i * BLOCK_SIZE, 1);
+    if (uart < 512)
+        boot_l1[uart] = arch_pte_table(PT_HOST, pa((u64)boot_l2));
     // What the loader may have left in the caches over our image would hide what we wrote with them off.
     for (u64 a = (u64)__image_start; a < (u64)__image_end; a += cache_line())
         __asm__ volatile("dc ivac, %0" ::"r"(a) : "memory");
