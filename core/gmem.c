@@ -63,7 +63,11 @@ void gmem_scrub(struct vm *vm) {
     for (u32 i = 0; i < vm->extent_count; i++) {
         const struct extent *e = &vm->extents[i];
         for (u64 at = 0; at < e->size; at += BLOCK_SIZE) {
-            arch_zero((void *)(uintptr_t)(e->pa.v + at), BLOCK_SIZE);
+            char *block = (char *)(uintptr_t)(e->pa.v + at);
+            arch_zero(block, BLOCK_SIZE);
+            // A guest that reads past the caches must not find what was in this memory before it was the guest's.
+            if (vm->starts == 0)
+                arch_vm_sync_code(block, BLOCK_SIZE);
             sched_yield();
         }
     }
