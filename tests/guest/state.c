@@ -1,15 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// State that could stay behind: what a CPU finds after it was off or asleep, what one vCPU leaves to the next on the same
-// CPU, and what an emulated instruction leaves of the one before.
+// State that could stay behind: what a CPU finds after it was off or asleep, what one vCPU leaves to the next on the
+// same CPU, and what an emulated instruction leaves of the one before.
 #include "guest.h"
 
 static volatile u64 secondary_up, secondary_seen, secondary_go, secondary_runs;
 static volatile u64 secondary_oslock, secondary_pending;
 
+// S3_0_C4_C6_0: ICC_PMR_EL1, S3_0_C12_C12_7: ICC_IGRPEN1_EL1, S3_0_C12_C12_5: ICC_SRE_EL1
 #define OSLSR_LOCKED 2ull
-#define ICC_PMR S3_0_C4_C6_0
-#define ICC_IGRPEN1 S3_0_C12_C12_7
-#define ICC_SRE S3_0_C12_C12_5
 
 static u64 pending_of(u64 cpu) {
     return read32(GICR + cpu * GICR_STRIDE + GICR_SGI + 0x200);
@@ -28,13 +26,13 @@ void secondary_main(u64 context) {
     if (context == 3) { // sleeps deeply until its timer wakes it, and begins anew
         gic_init();
         gic_enable(PPI_CNTV);
-        write_sysreg(ICC_PMR, 0xf0);
+        write_sysreg(S3_0_C4_C6_0, 0xf0);
         write_sysreg(cntv_tval_el0, ticks_of_ms(5));
         write_sysreg(cntv_ctl_el0, 1);
         secondary_up = (u64)hvc(0xc4000001, 1 << 16, (u64)secondary_entry, 4).x0;
     }
     if (context == 4)
-        secondary_seen = read_sysreg(ICC_PMR) << 8 | read_sysreg(ICC_IGRPEN1);
+        secondary_seen = read_sysreg(S3_0_C4_C6_0) << 8 | read_sysreg(S3_0_C12_C12_7);
     secondary_up = context;
     while (context == 2 && !secondary_go)
         ;
@@ -62,8 +60,9 @@ static bool run_secondary(u64 context, u64 until) {
 static void lives(void) {
     CHECK("a_CPU_goes_off_with_its_timer_asserted", run_secondary(1, 1) && off(), "%d", psci_affinity_info(1));
     bool ran = run_secondary(2, 2);
-    CHECK("a_CPU_that_goes_on_again_finds_its_timer_at_rest", ran && !secondary_pending && !(pending_of(1) >> PPI_CNTP & 1),
-          "ran %u, then %u, now %x", (u64)ran, secondary_pending, pending_of(1));
+    CHECK("a_CPU_that_goes_on_again_finds_its_timer_at_rest",
+          ran && !secondary_pending && !(pending_of(1) >> PPI_CNTP & 1), "ran %u, then %u, now %x", (u64)ran,
+          secondary_pending, pending_of(1));
     secondary_go = 1;
     CHECK("it_goes_off_again", off(), "%d", psci_affinity_info(1));
     ran = run_secondary(3, 4);
@@ -80,8 +79,8 @@ static void due_timer(void) {
     u64 before = read_sysreg(cntpct_el0);
     write_sysreg(cntp_cval_el0, before);
     write_sysreg(cntp_ctl_el0, 1);
-    CHECK("a_physical_timer_that_is_due_when_it_is_set_fires_at_once", wait_for(&irq_count[PPI_CNTP], 1, 3) || irq_total,
-          "%u interrupts", irq_total);
+    CHECK("a_physical_timer_that_is_due_when_it_is_set_fires_at_once",
+          wait_for(&irq_count[PPI_CNTP], 1, 3) || irq_total, "%u interrupts", irq_total);
     write_sysreg(cntp_ctl_el0, 0);
     irqs_off();
     write_sysreg(cntv_cval_el0, ~0ull);
@@ -103,7 +102,8 @@ static void os_lock(void) {
     CHECK("the_OS_lock_opens", !(read_sysreg(oslsr_el1) & OSLSR_LOCKED), "%x", read_sysreg(oslsr_el1));
     secondary_go = 0;
     bool ran = run_secondary(2, 2);
-    CHECK("another_CPU_finds_its_OS_lock_as_at_reset", ran && secondary_oslock, "ran %u, %x", (u64)ran, secondary_oslock);
+    CHECK("another_CPU_finds_its_OS_lock_as_at_reset", ran && secondary_oslock, "ran %u, %x", (u64)ran,
+          secondary_oslock);
     CHECK("and_leaves_ours_as_it_was", !(read_sysreg(oslsr_el1) & OSLSR_LOCKED), "%x", read_sysreg(oslsr_el1));
     secondary_go = 1;
     (void)off();
@@ -116,17 +116,19 @@ static void os_lock(void) {
         u64 at, expected, value = 0;                                                                                   \
         write_sysreg(oslar_el1, 0);                                                                                    \
         trap.count = 0;                                                                                                \
-        __asm__ volatile("mrs x9, mdscr_el1\n\torr x9, x9, #0x2001\n\tmsr mdscr_el1, x9\n\t"                           \
-                         "adr x9, 1f\n\tmsr elr_el1, x9\n\tmov x9, #0x205\n\tmovk x9, #0x0020, lsl #16\n\t"            \
-                         "msr spsr_el1, x9\n\tadr %1, 2f\n\tmsr daifset, #8\n\tisb\n\teret\n"                          \
-                         "1:\t" instruction "\n2:\tnop\n\tnop\n\t"                                                     \
-                         "mrs x9, mdscr_el1\n\tand x9, x9, #~1\n\tmsr mdscr_el1, x9\n\tisb\n\tmsr daifclr, #8"         \
-                         : "+r"(value), "=&r"(expected)                                                                \
-                         : "r"(RTC)                                                                                    \
-                         : "x9", "memory");                                                                            \
+        __asm__ volatile(                                                                                              \
+            "msr daifset, #8\n\tmrs x9, mdscr_el1\n\tmov x10, #0x2001\n\torr x9, x9, x10\n\tmsr mdscr_el1, x9\n\t"     \
+            "adr x9, 1f\n\tmsr elr_el1, x9\n\tmov x9, #0x1c5\n\tmovk x9, #0x0020, lsl #16\n\t"                         \
+            "msr spsr_el1, x9\n\tadr %1, 2f\n\tisb\n\teret\n"                                                          \
+            "1:\t" instruction "\n2:\tnop\n\tnop\n\t"                                                                  \
+            "mrs x9, mdscr_el1\n\tand x9, x9, #~1\n\tmsr mdscr_el1, x9\n\tisb\n\tmsr daifset, #8"                      \
+            : "+r"(value), "=&r"(expected)                                                                             \
+            : "r"(RTC)                                                                                                 \
+            : "x9", "x10", "memory");                                                                                  \
         at = trap.elr;                                                                                                 \
-        CHECK("a_step_over_" #name "_ends_right_after_it", trap.count == 1 && ESR_EC(trap.esr) == 0x33 && at == expected, \
-              "%u traps, esr %x at %x, not %x", trap.count, trap.esr, at, expected);                                   \
+        CHECK("a_step_over_" #name "_ends_right_after_it",                                                             \
+              trap.count == 1 && ESR_EC(trap.esr) == 0x33 && at == expected, "%u traps, esr %x at %x, not %x",         \
+              trap.count, trap.esr, at, expected);                                                                     \
     }
 
 STEP_OVER(an_ordinary_instruction, "mov %0, #1")
@@ -134,24 +136,24 @@ STEP_OVER(an_emulated_register, "mrs %0, id_aa64pfr0_el1")
 STEP_OVER(an_emulated_device, "ldr %w0, [%2]")
 
 static void others(void) {
-    u64 sre = read_sysreg(ICC_SRE);
-    write_sysreg(ICC_SRE, 0);
-    CHECK("the_system_register_interface_cannot_be_switched_off", (read_sysreg(ICC_SRE) & 1) && (sre & 1), "%x, %x", sre,
-          read_sysreg(ICC_SRE));
+    u64 sre = read_sysreg(S3_0_C12_C12_5);
+    write_sysreg(S3_0_C12_C12_5, 0);
+    CHECK("the_system_register_interface_cannot_be_switched_off", (read_sysreg(S3_0_C12_C12_5) & 1) && (sre & 1),
+          "%x, %x", sre, read_sysreg(S3_0_C12_C12_5));
     trap.count = 0;
     u64 value = 0;
     __asm__ volatile("mrs %0, S3_0_C5_C3_0" : "=r"(value)); // ERRIDR_EL1: RAS is not offered
-    CHECK("the_hosts_error_records_are_out_of_reach", trap.count == 1 && ESR_EC(trap.esr) == EC_UNKNOWN, "%x, %u traps", value,
-          trap.count);
+    CHECK("the_hosts_error_records_are_out_of_reach", trap.count == 1 && ESR_EC(trap.esr) == EC_UNKNOWN, "%x, %u traps",
+          value, trap.count);
     trap.count = 0;
     __asm__ volatile("mrs %0, S3_0_C10_C4_7" : "=r"(value)); // LORID_EL1
-    CHECK("limited_ordering_regions_are_not_there", trap.count == 1 && ESR_EC(trap.esr) == EC_UNKNOWN, "%x, %u traps", value,
-          trap.count);
+    CHECK("limited_ordering_regions_are_not_there", trap.count == 1 && ESR_EC(trap.esr) == EC_UNKNOWN, "%x, %u traps",
+          value, trap.count);
     trap.count = 0;
     for (u64 op = 0; op < 1 << 16; op++) // every level, and sets and ways far beyond what there are
         __asm__ volatile("dc cisw, %0\n\tdc isw, %0\n\tdc csw, %0" ::"r"(op * 0x10001) : "memory");
-    CHECK("cache_operations_by_any_set_and_way_are_carried_out_or_ignored", trap.count == 0, "%u traps, esr %x", trap.count,
-          trap.esr);
+    CHECK("cache_operations_by_any_set_and_way_are_carried_out_or_ignored", trap.count == 0, "%u traps, esr %x",
+          trap.count, trap.esr);
 }
 
 void guest_main(u64 dtb) {

@@ -165,6 +165,10 @@ void exception(u64 kind, struct frame *frame) {
     if ((kind & 3) == 3)
         return; // SError
     u32 ec = ESR_EC(trap.esr);
+    if (ec == 0x33) { // a step has ended: no more of them
+        write_sysreg(mdscr_el1, read_sysreg(mdscr_el1) & ~1ull);
+        return;
+    }
     if (ec == EC_IABT || ec == EC_PC_ALIGN) {
         frame->elr = frame->x[30];
         return;
