@@ -50,8 +50,10 @@ struct vm *vmm_find(const char *name_or_id) {
     return NULL;
 }
 
+// Both sides use a read-modify-write: if the main task clears the mark after this, it sees what was noted before; if it
+// did before, the mark stays.
 static void attention(void) {
-    atomic_store_explicit(&vmm.attention, 1, memory_order_release);
+    atomic_exchange_explicit(&vmm.attention, 1, memory_order_acq_rel);
     waitq_wake(&vmm.wq);
 }
 
@@ -232,16 +234,16 @@ static int request_start(struct vm *vm, char *why, size_t why_size) {
         err = -ENODEV;
     else if (vm->starting || vm->restart || !vm_state_may(vm->state, VM_RUNNING))
         err = -EBUSY;
-    else
+    if (!err) { // counted before the main task can see it
         vm->starting = true;
+        atomic_fetch_add_explicit(&vmm.running, 1, memory_order_relaxed);
+    }
     enum vm_state state = vm->state;
     spin_unlock(&vm->lock);
     if (err == -ENODEV)
         snprintf(why, why_size, "cannot be started: %s", vm->reason);
     else if (err)
         snprintf(why, why_size, "is %s already", state == VM_RUNNING ? "running" : "being started or stopped");
-    else
-        atomic_fetch_add_explicit(&vmm.running, 1, memory_order_relaxed);
     return err;
 }
 
@@ -304,7 +306,7 @@ void vmm_start(void) {
         if (vmm.cmdline.autostart && vmm.vms[i]->cfg.autostart && vmm.vms[i]->created)
             (void)request_start(vmm.vms[i], why, sizeof(why)); // a loaded VM always may
     for (;;) {
-        atomic_store_explicit(&vmm.attention, 0, memory_order_relaxed);
+        atomic_exchange_explicit(&vmm.attention, 0, memory_order_acq_rel);
         for (u32 i = 0; i < vmm.count; i++)
             if (take_start(vmm.vms[i]))
                 start_now(vmm.vms[i]);
