@@ -194,8 +194,14 @@ int vm_boot(struct vm *vm, const struct bundle *bundle, struct boot_entry *entry
     return 0;
 }
 
-void vm_run(struct vm *vm, const struct boot_entry *entry) {
+bool vm_run(struct vm *vm, const struct boot_entry *entry) {
     spin_lock(&vm->lock);
+    if (vm->cancelled) {
+        spin_unlock(&vm->lock);
+        for (u32 i = 0; i < vm->vcpu_count; i++)
+            unplace(vm->vcpus[i]);
+        return false;
+    }
     move(vm, VM_RUNNING);
     vm->starting = false;
     vm->reason[0] = 0;
@@ -205,13 +211,14 @@ void vm_run(struct vm *vm, const struct boot_entry *entry) {
     console_set_status(vm->console, "%s", "");
     int err = vcpu_start(vm, 0, entry->entry, entry->arg);
     BUG_ON(err); // nobody else knows of this VM's vCPUs yet
+    return true;
 }
 
 void vm_fail(struct vm *vm, const char *reason, ...) {
     va_list ap;
     va_start(ap, reason);
     spin_lock(&vm->lock);
-    vm->starting = false;
+    vm->starting = vm->cancelled = false;
     vm->state = VM_FAILED;
     vsnprintf(vm->reason, sizeof(vm->reason), reason, ap);
     spin_unlock(&vm->lock);
@@ -241,6 +248,32 @@ bool vm_stop(struct vm *vm, enum vm_stop cause, const char *reason, ...) {
         for (u32 i = 0; i < vm->vcpu_count; i++)
             vcpu_kick(vm->vcpus[i]);
     return first;
+}
+
+bool vm_cancel(struct vm *vm) {
+    spin_lock(&vm->lock);
+    bool moves = vm->state == VM_STOPPING || vm->starting || vm->restart;
+    if (moves)
+        vm->cancelled = true;
+    spin_unlock(&vm->lock);
+    return moves;
+}
+
+static void set_reason_cancelled_locked(struct vm *vm) {
+    if (vm->stop != VM_STOP_CRASH)
+        snprintf(vm->reason, sizeof(vm->reason), "stopped by the operator");
+}
+
+bool vm_drop_start(struct vm *vm) {
+    spin_lock(&vm->lock);
+    bool drop = vm->cancelled && (vm->starting || vm->restart);
+    if (drop) {
+        vm->cancelled = vm->starting = vm->restart = false;
+        if (vm->state == VM_STOPPED)
+            set_reason_cancelled_locked(vm);
+    }
+    spin_unlock(&vm->lock);
+    return drop;
 }
 
 void vm_vcpu_enter(struct vcpu *v) {
@@ -297,12 +330,19 @@ static void last_out_locked(struct vm *vm) {
 // and elsewhere: everything that looks at it comes before.
 static void stopped(struct vm *vm) {
     bool restart = wants_restart(vm);
+    spin_lock(&vm->lock);
+    if (restart && vm->cancelled) { // what comes later finds it in vm_drop_start
+        restart = false;
+        set_reason_cancelled_locked(vm);
+    }
+    spin_unlock(&vm->lock);
     enum vm_state end = vm->stop == VM_STOP_CRASH && !restart ? VM_FAILED : VM_STOPPED;
     for (u32 i = 0; i < vm->vcpu_count; i++)
         unplace(vm->vcpus[i]);
     vmm_vm_stops(vm, end, restart);
     spin_lock(&vm->lock);
     vm->restart = restart;
+    vm->cancelled = vm->cancelled && restart;
     move(vm, end);
     spin_unlock(&vm->lock);
     vmm_vm_stopped(restart);

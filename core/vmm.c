@@ -252,13 +252,25 @@ static void start_failed(struct vm *vm, const char *why) {
     atomic_fetch_sub_explicit(&vmm.running, 1, memory_order_release);
 }
 
+// If the operator has stopped a VM that was about to run, it does not.
+static bool drop_start(struct vm *vm) {
+    if (!vm_drop_start(vm))
+        return false;
+    log_info("%s: not started: stopped by the operator", vm->cfg.name);
+    console_set_status(vm->console, "%s: stopped by the operator", vm_state_name(vm->state));
+    atomic_fetch_sub_explicit(&vmm.running, 1, memory_order_release);
+    waitq_wake(&vmm.wq);
+    return true;
+}
+
 static void start_now(struct vm *vm) {
     char why[VM_REASON_MAX];
     struct boot_entry entry;
     if (vm_boot(vm, &vmm.bundle, &entry, why, sizeof(why)) != 0) {
         start_failed(vm, why);
+    } else if (!vm_run(vm, &entry)) {
+        drop_start(vm);
     } else {
-        vm_run(vm, &entry);
         log_info("%s: started (%u vCPU%s, entry %#llx)", vm->cfg.name, vm->vcpu_count, vm->vcpu_count == 1 ? "" : "s",
                  (unsigned long long)entry.entry);
     }
@@ -308,7 +320,7 @@ void vmm_start(void) {
     for (;;) {
         atomic_exchange_explicit(&vmm.attention, 0, memory_order_acq_rel);
         for (u32 i = 0; i < vmm.count; i++)
-            if (take_start(vmm.vms[i]))
+            if (!drop_start(vmm.vms[i]) && take_start(vmm.vms[i]))
                 start_now(vmm.vms[i]);
         if (vmm_running() == 0 && vmm.cmdline.idle != IDLE_SHELL)
             return;
@@ -328,7 +340,7 @@ static bool is_starting(struct vm *vm) {
 
 static bool is_stopping(struct vm *vm) {
     spin_lock(&vm->lock);
-    bool stopping = vm->state == VM_STOPPING;
+    bool stopping = vm->state == VM_STOPPING || (vm->cancelled && (vm->starting || vm->restart));
     spin_unlock(&vm->lock);
     return stopping;
 }
@@ -364,7 +376,10 @@ int vmm_vm_start(struct vm *vm, char *why, size_t why_size) {
 }
 
 static int stop_as(struct vm *vm, enum vm_stop cause, const char *reason, char *why, size_t why_size) {
-    if (!vm_stop(vm, cause, "%s", reason)) {
+    bool stops = vm_stop(vm, cause, "%s", reason);
+    if (!stops && cause == VM_STOP_OPERATOR) // once more: it may have come to run in between
+        stops = vm_cancel(vm) || vm_stop(vm, cause, "%s", reason);
+    if (!stops) {
         snprintf(why, why_size, "is not running (it is %s)", vm_state_name(vm->state));
         return -EBUSY;
     }

@@ -53,6 +53,7 @@ struct vm {
     bool created;               // has memory and vCPUs; else only its name and the reason why not
     bool starting;              // being loaded by the main task
     bool restart;               // stopped, and to be started again
+    bool cancelled;             // while it stops or starts: the operator wants it to stay stopped
     u32 vcpus_in;               // vCPUs that are on or being switched on
     char reason[VM_REASON_MAX]; // why it failed or stopped, for `vm show`
     struct pgtable s2;
@@ -87,12 +88,17 @@ void vm_destroy(struct vm *vm);
 // Zeroes the memory, loads the images, resets devices, chooses a pCPU for each vCPU. The VM does not run. Task (main).
 [[nodiscard]] int vm_boot(struct vm *vm, const struct bundle *bundle, struct boot_entry *entry, char *why,
                           size_t why_size);
-// → RUNNING, and wakes the primary vCPU. Task (main).
-void vm_run(struct vm *vm, const struct boot_entry *entry);
+// → RUNNING, and wakes the primary vCPU. False: cancelled, it stays as it was. Task (main).
+[[nodiscard]] bool vm_run(struct vm *vm, const struct boot_entry *entry);
 // → FAILED with a reason. Task (main).
 [[gnu::format(printf, 2, 3)]] void vm_fail(struct vm *vm, const char *reason, ...);
 // Asks every vCPU to leave; the first cause wins. Returns false if the VM is not running. Any task (also a vCPU's).
 [[gnu::format(printf, 3, 4)]] bool vm_stop(struct vm *vm, enum vm_stop cause, const char *reason, ...);
+// The operator stops a VM that is stopping already, or on its way to run: it is not started (again). False: it is
+// neither. Any task.
+bool vm_cancel(struct vm *vm);
+// Takes back the starting of a cancelled VM: true if there was something to take back. Task (main).
+bool vm_drop_start(struct vm *vm);
 // The vCPU's bookkeeping around its loop: the last one out ends the stop. Task (the vCPU's).
 void vm_vcpu_enter(struct vcpu *v);
 void vm_vcpu_leave(struct vcpu *v);

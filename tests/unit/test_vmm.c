@@ -169,14 +169,18 @@ static void restart_twice_then_stop(void *arg) {
     struct vm *vm = vmm_find("a");
     while (vm->starts < 3)
         sleep_ns(US(10));
-    while (vmm_vm_stop(vm, false, why, sizeof(why)) != 0) // it may be between two runs
-        sleep_ns(US(10));
+    sleep_ns(host_random(US(100)));
+    host_check(vmm_vm_stop(vm, false, why, sizeof(why)) == 0); // also between two runs
+    u32 starts = vm->starts;
+    host_check(vm->state == VM_STOPPED && !vm->cancelled);
+    sleep_ns(MS(1));
+    host_check(vm->state == VM_STOPPED && vm->starts == starts);
 }
 
 static void with_on_shutdown_restart_the_vm_comes_back_until_the_operator_stops_it(void **state) {
     (void)state;
-    for_each_seed(seed, 20) {
-        vms_init(2, seed);
+    for_each_seed(seed, 60) {
+        vms_init(1 + (u32)(seed % 3), seed);
         vms_add("a", off, "on_shutdown = \"restart\"");
         vms_run_as("", restart_twice_then_stop);
         assert_stopped("a", "operator");
