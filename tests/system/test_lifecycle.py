@@ -14,6 +14,7 @@ def attached(m, name):
 
 def ping(m, name):
     attached(m, name)
+    m.wait(r"small: up", 20)  # replayed, or said now
     m.send("ping\r")
     m.wait(r"small: pong at \d+", 20)
 
