@@ -41,6 +41,10 @@ void mmu_boot_enable(const struct board *board);
 void print_backtrace(u64 fp);
 void aarch64_hyp_regs_init(void);
 
+// pte.c: guest memory is cached whatever the guest asks for; without it, what a guest writes with its caches off may
+// meet what we left in them
+bool has_forced_write_back(void);
+
 // power.c
 void power_init(const struct board *board);
 [[nodiscard]] int psci_cpu_on(u64 mpidr, u64 entry, u64 arg);

@@ -30,7 +30,7 @@ struct arch_vcpu {
 
     u64 hcr; // HCR_EL2 wanted, without TWI
     u64 vmpidr;
-    void *cpuif;    // struct vgic_cpuif
+    void *cpuif; // struct vgic_cpuif
 
     // EL1 state, in the hardware while loaded
     u64 sp_el0, sp_el1, elr_el1, spsr_el1, esr_el1, far_el1, afsr0, afsr1;

@@ -17,10 +17,15 @@
 
 // Stage 2: MemAttr, S2AP, XN[1:0]
 #define S2_ATTR_NORMAL (0xfull << 2)
+#define S2_ATTR_FORCED (0x6ull << 2) // with HCR_EL2.FWB: write-back whatever stage 1 says (D8.6.6)
 #define S2_ATTR_DEVICE (0x1ull << 2)
 #define S2_AP_READ BIT(6)
 #define S2_AP_WRITE BIT(7)
 #define S2_XN (2ull << 53)
+
+bool has_forced_write_back(void) {                                  // FEAT_S2FWB
+    return field_get(BITS(43, 40), sysreg_read(S3_0_C0_C7_2)) != 0; // ID_AA64MMFR2_EL1
+}
 
 static u32 pa_bits(void) {
     static const u8 bits[] = {32, 36, 40, 42, 44, 48, 48, 48};
@@ -44,7 +49,8 @@ u64 arch_pte_leaf(enum pt_stage stage, pa_t to, u32 level, u32 attr) {
         pte |= S1_AP_RES1 | (attr & PT_DEVICE ? S1_ATTR_DEVICE : S1_ATTR_NORMAL | PTE_SH_INNER);
         pte |= (attr & PT_WRITE ? 0 : S1_AP_RO) | (attr & PT_EXEC ? 0 : S1_XN);
     } else {
-        pte |= attr & PT_DEVICE ? S2_ATTR_DEVICE : S2_ATTR_NORMAL | PTE_SH_INNER;
+        u64 normal = (has_forced_write_back() ? S2_ATTR_FORCED : S2_ATTR_NORMAL) | PTE_SH_INNER;
+        pte |= attr & PT_DEVICE ? S2_ATTR_DEVICE : normal;
         pte |= (attr & PT_READ ? S2_AP_READ : 0) | (attr & PT_WRITE ? S2_AP_WRITE : 0) | (attr & PT_EXEC ? 0 : S2_XN);
     }
     return pte;
@@ -74,7 +80,7 @@ u32 arch_pte_attr(enum pt_stage stage, u64 pte) {
         return PT_READ | (pte & S1_AP_RO ? 0 : PT_WRITE) | (pte & S1_XN ? 0 : PT_EXEC) |
                (pte & (7ull << 2) ? PT_DEVICE : 0);
     return (pte & S2_AP_READ ? PT_READ : 0) | (pte & S2_AP_WRITE ? PT_WRITE : 0) | (pte & S2_XN ? 0 : PT_EXEC) |
-           ((pte & S2_ATTR_NORMAL) == S2_ATTR_NORMAL ? 0 : PT_DEVICE);
+           ((pte & S2_ATTR_NORMAL) == S2_ATTR_DEVICE ? PT_DEVICE : 0);
 }
 
 void arch_pte_write(u64 *slot, u64 pte) {

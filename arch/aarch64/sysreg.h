@@ -44,6 +44,7 @@ static inline void dsb_ishst(void) {
 #define HCR_RW BIT(31)
 #define HCR_TLOR BIT(35)
 #define HCR_TERR BIT(36)
+#define HCR_FWB BIT(46)
 
 // ESR_EL2, D24.2.39
 #define ESR_EC BITS(31, 26)

@@ -50,7 +50,7 @@ void arch_vcpu_reset(struct vcpu *v, u64 entry, u64 arg) {
     a->x[0] = arg;
     a->elr = entry;
     a->spsr = PSR_EL1H | PSR_DAIF;
-    a->hcr = HCR_GUEST;
+    a->hcr = HCR_GUEST | (has_forced_write_back() ? HCR_FWB : 0);
     a->sctlr = SCTLR_EL1_RES1;
     a->oslar = 1; // OSLSR_EL1.OSLK resets to 1
 }
