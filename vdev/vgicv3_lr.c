@@ -507,6 +507,19 @@ u32 vgic_take_ppi(struct vcpu *v, u32 ppi) {
     return n;
 }
 
+// A level that is up, of an interrupt that the guest has finished: due once more, as soon as flush takes it back. The
+// exit that would lead there (EOI) may not have come yet.
+static bool finished_due(struct vgic_vcpu *g) {
+    const struct vgic_cpuif *c = &g->cpuif;
+    for (u32 m = c->lr_empty & c->lr_used & ~c->lr_dirty; m; m &= m - 1) {
+        u32 irq = irq_of(c->lr[__builtin_ctz(m)]);
+        const struct vgic_word *word = vgic_word_of(g, irq);
+        if (vgic_pending(word) & vget(&word->gate) & irq_bit(irq))
+            return true;
+    }
+    return false;
+}
+
 bool vgicv3_ready(struct vcpu *v) {
     struct vgic_vcpu *g = vgic_of(v);
     struct vgic_cpuif *c = &g->cpuif;
@@ -527,5 +540,5 @@ bool vgicv3_ready(struct vcpu *v) {
         if ((c->lr[__builtin_ctz(m)] & LR_STATE) == LR_PENDING)
             return true;
     }
-    return false;
+    return finished_due(g);
 }

@@ -444,6 +444,22 @@ static void a_halted_vcpu_is_ready_when_something_is_deliverable(void **state) {
     assert_true(vgicv3_ops.ready(&vcpus[0]));
 }
 
+// The maintenance interrupt of an EOI may come later than the exit of the WFI behind it.
+static void a_halted_vcpu_is_ready_for_a_level_that_outlived_its_interrupt(void **state) {
+    (void)state;
+    irq_write(0, GICD_ISENABLER, SPI);
+    line_set(SPI, true);
+    assert_int_equal(guest_ack(0), SPI);
+    for (u32 n = 0; n < vgic_cpuif(&vcpus[0])->lr_count; n++)
+        if ((u32)hw[0].lr[n] == SPI)
+            hw[0].lr[n] &= ~LR_ACTIVE;
+    hw[0].depth--;
+    assert_true(vgicv3_ops.ready(&vcpus[0]));
+    vcpus[0].irq_work = 1; // as the end of a halt does
+    guest_bounce(0);
+    assert_int_equal(take(0), SPI);
+}
+
 static void switching_a_vcpu_on_resets_its_interface_and_loses_nothing(void **state) {
     (void)state;
     mmio_write(0, VM_GICD + GICD_IROUTER + SPI * 8, 8, 1);
@@ -539,6 +555,7 @@ int main(void) {
         test_on(one, a_timer_set_anew_while_disabled_is_forgotten),
         test_on(one, disabling_a_delivered_timer_keeps_it_for_later),
         test_on(one, a_halted_vcpu_is_ready_when_something_is_deliverable),
+        test_on(one, a_halted_vcpu_is_ready_for_a_level_that_outlived_its_interrupt),
         test_on(two, switching_a_vcpu_on_resets_its_interface_and_loses_nothing),
         test_on(one, reset_returns_to_power_on),
         test_on(one, what_is_going_on_can_be_described),
