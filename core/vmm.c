@@ -268,11 +268,12 @@ static void start_now(struct vm *vm) {
     struct boot_entry entry;
     if (vm_boot(vm, &vmm.bundle, &entry, why, sizeof(why)) != 0) {
         start_failed(vm, why);
-    } else if (!vm_run(vm, &entry)) {
-        drop_start(vm);
     } else {
+        // Before it runs: a VM that ends at once is not to be reported as stopped before it is as started.
         log_info("%s: started (%u vCPU%s, entry %#llx)", vm->cfg.name, vm->vcpu_count, vm->vcpu_count == 1 ? "" : "s",
                  (unsigned long long)entry.entry);
+        if (!vm_run(vm, &entry))
+            drop_start(vm);
     }
     waitq_wake(&vmm.wq);
 }
