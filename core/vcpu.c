@@ -243,6 +243,7 @@ static void vcpu_main(void *arg) {
         arch_vcpu_reset(v, v->entry, v->arg);
         vcpu_loop(v);
         unload(v);
+        v->vm->irqchip_ops->vcpu_reset(v); // what waited for it goes back to where another one may take it
         vm_vcpu_leave(v);
     }
 }

@@ -33,6 +33,14 @@ void secondary_main(u64 context) {
     }
     if (context == 4)
         secondary_seen = read_sysreg(S3_0_C4_C6_0) << 8 | read_sysreg(S3_0_C12_C12_7);
+    if (context == 5) { // goes off with an SPI on its way to it
+        gic_init();
+        secondary_up = 4;
+        while (!secondary_go)
+            ;
+        (void)pending_of(1);
+        (void)psci_affinity_info(0);
+    }
     secondary_up = context;
     while (context == 2 && !secondary_go)
         ;
@@ -94,6 +102,30 @@ static void due_timer(void) {
           "pending %x", pending_of(0));
     write_sysreg(cntv_ctl_el0, 0);
     write_sysreg(cntp_ctl_el0, 0);
+}
+
+enum { SPI = 40 };
+
+static void route(u64 cpu) {
+    __asm__ volatile("str %0, [%1]" ::"r"(cpu), "r"(GICD + 0x6000 + 8ull * SPI) : "memory");
+}
+
+static void waiting_spi(void) {
+    irq_count[SPI] = 0;
+    secondary_go = 0;
+    route(1);
+    write32(GICD + 0xc00 + 4 * (SPI / 16), 2u << 2 * (SPI % 16)); // an edge
+    gic_enable(SPI);
+    bool ran = run_secondary(5, 4);
+    write32(GICD + 0x200 + 4 * (SPI / 32), 1u << SPI % 32); // ISPENDR
+    secondary_go = 1;
+    ran = ran && off();
+    irqs_on();
+    bool early = irq_count[SPI] != 0;
+    route(0);
+    CHECK("an_SPI_that_a_CPU_left_behind_goes_to_the_next", wait_for(&irq_count[SPI], 1, 1000) && ran && !early,
+          "ran %u, early %u, %u came", (u64)ran, (u64)early, irq_count[SPI]);
+    irqs_off();
 }
 
 // Two vCPUs on one CPU: what this one does to the OS lock is its own business.
@@ -161,6 +193,7 @@ void guest_main(u64 dtb) {
     gic_init();
     due_timer();
     lives();
+    waiting_spi();
     os_lock();
     an_ordinary_instruction();
     an_emulated_register();
