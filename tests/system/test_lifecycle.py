@@ -150,7 +150,7 @@ def test_on_crash_restart_restarts_but_not_for_ever(boot):
 
 
 def test_a_VM_that_resets_all_the_time_does_not_disturb_the_other(boot):
-    m = boot([tiny("rebooter", "rebooter"), tiny("two")], append="console=shell")
+    m = boot([tiny("rebooter", "rebooter"), tiny("two")], append="console=shell loglevel=error")
     for _ in range(5):
         ping(m, "two")
     m.shell()
