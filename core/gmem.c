@@ -68,7 +68,7 @@ void gmem_scrub(struct vm *vm) {
             // A guest that reads past the caches must not find what was in this memory before it was the guest's.
             if (vm->starts == 0)
                 arch_vm_sync_code(block, BLOCK_SIZE);
-            sched_yield();
+            task_breathe();
         }
     }
 }
@@ -126,7 +126,7 @@ static int access(struct vm *vm, gpa_t at, void *to, const void *from, u64 size,
         }
         done += chunk;
         if (done < size && size > PAGE_SIZE)
-            sched_yield();
+            task_breathe();
     }
     return 0;
 }

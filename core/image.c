@@ -253,7 +253,7 @@ static void sync_code(struct loader *l, struct piece p) {
     for (u64 at = p.start, end = p.start + p.size; at < end;) {
         u64 stop = MIN(end, align_down(at, SYNC_CHUNK) + SYNC_CHUNK);
         arch_vm_sync_code(gmem_ptr(l->vm, gpa(at), stop - at), stop - at);
-        sched_yield();
+        task_breathe();
         at = stop;
     }
 }

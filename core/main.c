@@ -47,7 +47,7 @@ void hv_main(void) {
     sched_init_cpu(&cpus[0]);
     smp_start_all();
     console_start();
-    if (task_init(&main_task, "main", main_run, (void *)cmdline, TASK_PRIORITY_DEFAULT, &cpus[0]) != 0)
+    if (task_init(&main_task, "main", main_run, (void *)cmdline, TASK_PRIORITY_SYSTEM, &cpus[0]) != 0)
         panic("no memory for the main task");
     task_wake(&main_task);
     sched_idle_loop();

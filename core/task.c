@@ -88,6 +88,21 @@ void task_set_home(struct task *t, struct cpu *home) {
     }
 }
 
+enum { BREATH_NS = 2 * 1000 * 1000 }; // of work, before a rest
+
+void task_breathe(void) {
+    u64 now = arch_now_ns(), worked = now - atomic_load_explicit(&task_self()->switched_in_ns, memory_order_relaxed);
+    if (worked < BREATH_NS || !sched_cpu_contended(cpu_self())) {
+        sched_yield();
+        return;
+    }
+    struct waitq rest;
+    bool timed_out;
+    waitq_init(&rest);
+    waitq_wait_until(&rest, false, now + MIN(worked, (u64)TASK_SLICE_NS), timed_out);
+    (void)timed_out;
+}
+
 struct task *task_self(void) {
     return atomic_load_explicit(&cpu_self()->current, memory_order_relaxed);
 }

@@ -17,7 +17,7 @@
 enum {
     TASK_PRIORITIES = 16, // 0 … 15, higher first (INTERFACES: [sched] priority)
     TASK_PRIORITY_DEFAULT = 8,
-    TASK_PRIORITY_SYSTEM = 15,   // the VMM's own tasks: short work, before any guest
+    TASK_PRIORITY_SYSTEM = 15,   // the VMM's own tasks: before any guest; short work, or with task_breathe()
     TASK_STACK_SIZE = 28 * 1024, // with the guard page a block of 32 KiB
     TASK_NAME_MAX = 48,
     TASK_SLICE_NS = 5 * 1000 * 1000,
@@ -59,6 +59,9 @@ void task_wake(struct task *t);
 // Moves a parked task (blocked, but for a spurious wake-up) to a CPU that its affinity has; not one that waits with a
 // deadline. Waits (bounded: a few hundred instructions) until its registers are saved. Context: task.
 void task_set_home(struct task *t, struct cpu *home);
+// In long work of a task that outranks the guests, every 100 µs or so: takes pending host interrupts and gives way, from
+// time to time also to tasks of a lower priority, so that they have half of the CPU. Context: task, no lock held.
+void task_breathe(void);
 // Ends the calling task. Its memory may be freed once task_is_gone().
 [[noreturn]] void task_exit(void);
 // True once a task that called task_exit() has left its stack. Any.

@@ -60,6 +60,7 @@ static struct {
 
 static inline void vms_main(void *arg) {
     struct board board;
+    task_self()->priority = TASK_PRIORITY_SYSTEM; // as the main task's
     arch_probe(&board);
     board.bundle = (struct region){(u64)(uintptr_t)cpio.data, cpio.used};
     snprintf(board.cmdline, sizeof(board.cmdline), "%s", (const char *)arg);
