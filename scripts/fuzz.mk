@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: Apache-2.0
+# make fuzz: tests/fuzz/NAME.c, each a libFuzzer program, runs for SECONDS seconds; T=NAME for one of them. What it finds
+# lies in $(BUILD)/fuzz/NAME with the command that shows it again. Seeds: tests/fuzz/corpus/NAME, and what seeds.py makes.
+
+FUZZ := $(BUILD)/fuzz
+FUZZ_COMMON := tests/fuzz/common.c
+FUZZ_SRC := $(sort $(filter-out $(FUZZ_COMMON),$(wildcard tests/fuzz/*.c)))
+FUZZ_BIN := $(FUZZ_SRC:tests/fuzz/%.c=$(FUZZ)/bin/%)
+FUZZ_SECONDS ?= 10
+SECONDS ?= $(FUZZ_SECONDS)
+
+HOST_CFLAGS_fuzz := $(HOST_BASE) -O1 -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
+$(eval $(call host_rules,fuzz))
+
+.PHONY: fuzz fuzzers
+fuzz: | $(TOOLCHAIN)
+	$(Q)$(MAKE) -j$(JOBS) $(if $(T),$(FUZZ)/bin/$(T),fuzzers)
+	$(Q)/usr/bin/python3 tests/fuzz/run.py --seconds $(SECONDS) $(T)
+
+fuzzers: $(FUZZ_BIN)
+tests: fuzzers
+
+$(FUZZ)/libbulkhead.a: $(call host_obj,fuzz) $(HOST)/fuzz/$(FUZZ_COMMON).o
+	@mkdir -p $(@D)
+	$(archive)
+
+define fuzz_link
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)$(CC) -fsanitize=fuzzer,address,undefined -fuse-ld=lld-$(LLVM) -o $@ $^
+endef
+
+$(filter-out %/decode,$(FUZZ_BIN)): $(FUZZ)/bin/%: $(HOST)/fuzz/tests/fuzz/%.c.o $(FUZZ)/libbulkhead.a
+	$(fuzz_link)
+
+# The guest's side of arch/aarch64 has that architecture's types, so nothing of the core can be linked to it.
+$(FUZZ)/bin/decode: $(patsubst %,$(HOST)/fuzz/%.o,tests/fuzz/decode.c $(FUZZ_COMMON) $(LIBFDT_SRC:%=libfdt/%.c))
+	$(fuzz_link)
+
+$(HOST)/fuzz/tests/fuzz/decode.c.o: HOST_CFLAGS_fuzz := $(subst -Iarch/host,-Itests/fuzz/aarch64 -Iarch/aarch64,$(HOST_CFLAGS_fuzz))

@@ -1,0 +1,105 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""run.py [--seconds N] [TARGET...]: runs the fuzzers one after the other. make fuzz calls it; so does make test, without
+--seconds: then each has a short time and begins with the seeds alone, otherwise it goes on from what it has learnt."""
+
+import argparse
+import glob
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+FUZZ = os.path.join(os.environ.get("BUILD", "build"), "fuzz")
+SHORT = 3
+# Scripts of steps are as long as they can be from the start; for texts the engine finds the length that pays.
+STEPS = ("vgic", "exits", "decode", "gmem", "pl011", "pl031")
+LENGTH = {"toml": 4096, "config": 8192, "bundle": 16384, "fdt_read": 16384, "fdt_patch": 16384, "image": 4096, "exits": 512, "shell": 256}
+ENV = dict(os.environ, UBSAN_OPTIONS="print_stacktrace=1", ASAN_OPTIONS="detect_leaks=0:symbolize=1")
+
+
+def command(name, corpus, seconds, seed):
+    folder = os.path.join(FUZZ, name)
+    flags = [
+        f"-max_total_time={seconds}",
+        f"-max_len={LENGTH.get(name, 1024)}",
+        f"-len_control={0 if name in STEPS else 100}",
+        f"-artifact_prefix={folder}/",
+        "-timeout=20",
+        "-rss_limit_mb=2048",
+        "-detect_leaks=0",
+        "-reload=0",
+        "-print_final_stats=1",
+    ]
+    if seed:
+        flags.append(f"-seed={seed}")
+    words = f"tests/fuzz/{name}.dict"
+    if os.path.exists(words):
+        flags.append(f"-dict={words}")
+    seeds = [folder for folder in (os.path.join(FUZZ, "seeds", name), f"tests/fuzz/corpus/{name}") if os.path.isdir(folder)]
+    return [os.path.join(FUZZ, "bin", name), *flags, corpus, *seeds]
+
+
+def number(log, pattern):
+    found = re.findall(pattern, log)
+    return int(found[-1]) if found else 0
+
+
+def run(name, seconds, keep, seed):
+    """None, or what went wrong."""
+    folder = os.path.join(FUZZ, name)
+    corpus = os.path.join(folder, "corpus" if keep else "scratch")
+    if not keep:
+        shutil.rmtree(corpus, ignore_errors=True)
+    os.makedirs(corpus, exist_ok=True)
+    before = set(os.listdir(folder))
+    log_name = os.path.join(folder, "log")
+    began = time.monotonic()
+    with open(log_name, "w", encoding="utf-8") as file:
+        try:
+            status = subprocess.run(command(name, corpus, seconds, seed), stdout=file, stderr=subprocess.STDOUT, env=ENV, check=False).returncode
+        except OSError as error:
+            print(f"FAIL {name}: {error}", flush=True)
+            return False
+    with open(log_name, encoding="utf-8", errors="replace") as file:
+        log = file.read()
+    took, runs = time.monotonic() - began, number(log, r"number_of_executed_units: (\d+)")
+    covered, features = number(log, r"cov: (\d+)"), number(log, r"ft: (\d+)")
+    findings = sorted(found for found in set(os.listdir(folder)) - before if re.match(r"(crash|timeout|oom|leak|slow-unit)-", found))
+    bad = [found for found in findings if not found.startswith("slow-unit")]
+    said = f"{name}: {took:.0f} s, {runs} executions, {covered} edges, {features} features"
+    if keep:
+        with open(os.path.join(FUZZ, "results.txt"), "a", encoding="utf-8") as file:
+            file.write(f"{name} {took:.0f} {runs} {covered} {features} {len(bad)}\n")
+    if status == 0 and not bad:
+        print(f"ok   {said}", flush=True)
+        return True
+    print("\n".join(log.split("\n")[-60:]))
+    print(f"FAIL {said}, status {status}")
+    for found in bad:
+        print(f"     again: {FUZZ}/bin/{name} {folder}/{found}")
+    sys.stdout.flush()
+    return False
+
+
+def main():
+    os.chdir(ROOT)
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--seconds", type=int)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("targets", nargs="*")
+    args = parser.parse_args()
+    known = sorted(os.path.basename(source)[:-2] for source in glob.glob("tests/fuzz/*.c") if not source.endswith("common.c"))
+    unknown = [name for name in args.targets if name not in known]
+    if unknown:
+        sys.exit(f"no fuzzer is called {unknown[0]}; there are: {' '.join(known)}")
+    subprocess.run([sys.executable, "tests/fuzz/seeds.py", os.path.join(FUZZ, "seeds")], check=True)
+    results = [run(name, args.seconds or SHORT, args.seconds is not None, args.seed or (0 if args.seconds else 1)) for name in args.targets or known]
+    print(f"{results.count(True)} passed, {results.count(False)} failed")
+    sys.exit(0 if all(results) else 1)
+
+
+main()
