@@ -38,6 +38,7 @@ include scripts/guest.mk
 include scripts/setup.mk
 include scripts/test.mk
 include scripts/bench.mk
+include scripts/fuzz.mk
 
 .PHONY: all help run clean distclean
 all: image host
