@@ -199,23 +199,38 @@ static struct cpu *lock_home(struct task *t) {
     }
 }
 
-void task_wake(struct task *t) {
-    struct cpu *home = lock_home(t);
-    bool look = false;
-    if (t->state == TASK_BLOCKED) {
-        struct task *cur = current_of(home);
-        // The first to wait matters whatever its priority: the running vCPU's wait for an interrupt may not be trapped,
-        // and must be from now on.
-        look = cur != t && (cur == &home->idle || t->priority >= cur->priority || !ready_mask(home));
-        queue_locked(home, t, false);
-        if (look)
-            atomic_store_explicit(&home->need_resched, true, memory_order_relaxed);
-    }
+// True: its CPU must look at its queue.
+static bool enqueue_locked(struct cpu *home, struct task *t) {
+    struct task *cur = current_of(home);
+    // The first to wait matters whatever its priority: the running vCPU's wait for an interrupt may not be trapped, and
+    // must be from now on.
+    bool look = cur != t && (cur == &home->idle || t->priority >= cur->priority || !ready_mask(home));
+    queue_locked(home, t, false);
+    if (look)
+        atomic_store_explicit(&home->need_resched, true, memory_order_relaxed);
+    return look;
+}
+
+static void unlock_and_look(struct cpu *home, bool look) {
     spin_unlock(&home->rq_lock);
     if (look && home != cpu_self()) {
         atomic_fetch_add_explicit(&home->kicks, 1, memory_order_relaxed);
         arch_cpu_kick(home); // orders the enqueue before the kick
     }
+}
+
+void task_wake(struct task *t) {
+    struct cpu *home = lock_home(t);
+    unlock_and_look(home, t->state == TASK_BLOCKED && enqueue_locked(home, t));
+}
+
+void task_set_priority(struct task *t, u32 priority) {
+    struct cpu *home = lock_home(t);
+    bool ready = t->state == TASK_READY && priority != t->priority;
+    if (ready)
+        sched_unqueue_locked(home, t);
+    t->priority = priority;
+    unlock_and_look(home, ready && enqueue_locked(home, t));
 }
 
 // ── A CPU's set-up and its idle loop ────────────────────────────────────────────────────────────────────────────────

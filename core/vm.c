@@ -173,6 +173,7 @@ static int place_vcpus(struct vm *vm, char *why, size_t why_size) {
         v->placed_on = (u32)at;
         atomic_fetch_add_explicit(&cpus[at].homed, 1, memory_order_relaxed);
         task_set_home(&v->task, &cpus[at]);
+        task_set_priority(&v->task, vm->cfg.sched.priority);
     }
     return 0;
 }
@@ -239,8 +240,11 @@ bool vm_stop(struct vm *vm, enum vm_stop cause, const char *reason, ...) {
         vm->stop = cause;
         vsnprintf(vm->reason, sizeof(vm->reason), reason, ap);
         for (u32 i = 0; i < vm->vcpu_count; i++)
-            if (atomic_load_explicit(&vm->vcpus[i]->power, memory_order_relaxed) != VCPU_OFF)
+            if (atomic_load_explicit(&vm->vcpus[i]->power, memory_order_relaxed) != VCPU_OFF) {
                 atomic_fetch_or_explicit(&vm->vcpus[i]->requests, VCPU_REQ_STOP, memory_order_relaxed);
+                // It leaves even if a busy guest of a higher priority has its CPU. Until it is placed anew.
+                task_set_priority(&vm->vcpus[i]->task, TASK_PRIORITY_SYSTEM);
+            }
     }
     spin_unlock(&vm->lock);
     va_end(ap);

@@ -32,7 +32,7 @@ struct task {
     struct arch_ctx ctx;
     struct cpu *_Atomic cpu; // home; changes only in task_set_home, under the old home's rq_lock
     enum task_state state;   // guarded by cpu->rq_lock
-    u32 priority;
+    u32 priority;            // guarded by cpu->rq_lock
     _Atomic bool on_cpu;        // true from being picked until its registers are saved (release in sched_finish)
     struct list run_node;       // in cpu->ready[priority] while TASK_READY
     struct list wait_node;      // in a wait queue; guarded by that queue's lock
@@ -56,6 +56,9 @@ void task_fini(struct task *t);
 // something of a lower or equal priority, or runs alone so far (its guest may sit in an untrapped wait for an
 // interrupt). Context: any, with locks of a rank below LOCK_RUNQ.
 void task_wake(struct task *t);
+// Another task's priority. One that runs keeps the CPU until it next gives it away or is looked at. Context: as
+// task_wake.
+void task_set_priority(struct task *t, u32 priority);
 // Moves a parked task (blocked, but for a spurious wake-up) to a CPU that its affinity has; not one that waits with a
 // deadline. Waits (bounded: a few hundred instructions) until its registers are saved. Context: task.
 void task_set_home(struct task *t, struct cpu *home);

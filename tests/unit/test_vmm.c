@@ -275,19 +275,21 @@ static void a_vm_that_was_not_created_cannot_be_started(void **state) {
     assert_failed("a", "vms/a.toml");
 }
 
-static void start_beside_a_hog(void *arg) {
+static void start_and_stop_beside_a_hog(void *arg) {
     (void)arg;
     struct vm *vm = vmm_find("a"), *hog = vmm_find("hog");
     sleep_until_state(hog, VM_RUNNING);
     u64 before = arch_now_ns();
     host_check(vmm_vm_start(vm, why, sizeof(why)) == 0);
     host_check(arch_now_ns() - before < MS(1000));
+    host_check(vmm_vm_restart(vm, why, sizeof(why)) == 0);
+    host_check(vm->vcpus[0]->task.priority == vm->cfg.sched.priority);
+    host_check(vmm_vm_stop(vm, false, why, sizeof(why)) == 0);
     host_check(vmm_vm_restart(hog, why, sizeof(why)) == 0);
     host_check(vmm_vm_stop(hog, false, why, sizeof(why)) == 0);
-    host_check(vmm_vm_stop(vm, false, why, sizeof(why)) == 0);
 }
 
-static void the_operator_starts_a_vm_beside_a_busy_one_of_any_priority(void **state) {
+static void the_operator_starts_and_stops_a_vm_beside_a_busy_one_of_any_priority(void **state) {
     (void)state;
     for (u64 priority = 0; priority < TASK_PRIORITIES; priority++) {
         char more[64];
@@ -295,7 +297,7 @@ static void the_operator_starts_a_vm_beside_a_busy_one_of_any_priority(void **st
         snprintf(more, sizeof(more), "[sched]\npriority = %u\n", (u32)priority);
         vms_add("a", halt_forever, "autostart = false");
         vms_add("hog", compute_forever, more);
-        vms_run_as("", start_beside_a_hog);
+        vms_run_as("", start_and_stop_beside_a_hog);
         assert_stopped("a", "operator");
         assert_stopped("hog", "operator");
     }
@@ -501,7 +503,7 @@ int main(void) {
         cmocka_unit_test(the_operator_stops_a_vm_that_shares_its_cpu),
         cmocka_unit_test(the_operators_commands_work_or_say_why_not),
         cmocka_unit_test(a_vm_that_was_not_created_cannot_be_started),
-        cmocka_unit_test(the_operator_starts_a_vm_beside_a_busy_one_of_any_priority),
+        cmocka_unit_test(the_operator_starts_and_stops_a_vm_beside_a_busy_one_of_any_priority),
         cmocka_unit_test(a_stopped_vm_starts_again_at_once),
         cmocka_unit_test(random_guests_and_a_random_operator_leave_a_quiet_machine),
         cmocka_unit_test(the_same_seed_gives_the_same_run),
