@@ -72,6 +72,14 @@ static void call(struct host_guest *g) {
 
 static void run_guest(struct host_guest *g);
 
+// For what sleeps: something that will wake it.
+static void set_alarm(struct host_guest *g) {
+    if (fuzz_u8(&input) < 64)
+        return;
+    guest_irq_enable(g, GUEST_TIMER_IRQ, 0x80);
+    guest_timer_set(g, guest_now(g) + fuzz_u16(&input));
+}
+
 static void power(struct host_guest *g, u8 head) {
     u32 target = head & 0x80 ? fuzz_u32(&input) : fuzz_u8(&input) % 5;
     u64 state;
@@ -92,8 +100,10 @@ static void power(struct host_guest *g, u8 head) {
     case 3:
         guest_cpu_off(g);
     case 4:
+        set_alarm(g);
         guest_cpu_suspend_to(g, run_guest, fuzz_u64(&input));
     case 5:
+        set_alarm(g);
         FUZZ_CHECK(guest_cpu_suspend(g) == 0);
         break;
     case 6:
@@ -101,6 +111,7 @@ static void power(struct host_guest *g, u8 head) {
             guest_system_off(g);
         guest_system_reset(g);
     default:
+        set_alarm(g);
         guest_halt(g);
         break;
     }

@@ -45,11 +45,13 @@ static u64 address(struct fuzz *f) {
     return how < 240 ? near - 0x8000 : fuzz_u64(f);
 }
 
-static u64 length(struct fuzz *f) {
+static u64 length(struct fuzz *f, u64 at) {
     u8 how = fuzz_u8(f);
+    if (how < 80) // up to a block's end, or a little less or more
+        return vm.ram.v + (how % (BLOCKS + 1)) * BLOCK_SIZE - at + how / 5 - 8;
     if (how < 160)
         return fuzz_u16(f);
-    return how < 200 ? (u64)fuzz_u16(f) << 8 : how < 230 ? 0 - (u64)fuzz_u16(f) : fuzz_u64(f);
+    return how < 170 ? (u64)fuzz_u16(f) << 8 : how < 230 ? 0 - (u64)fuzz_u16(f) : fuzz_u64(f);
 }
 
 static bool is_ram(u64 at, u64 size) {
@@ -77,7 +79,7 @@ static void check_ptr(u64 at, u64 size) {
 
 static void operate(struct fuzz *f) {
     u8 what = fuzz_u8(f) & 3, fill = fuzz_u8(f);
-    u64 at = address(f), size = length(f), offset = at - vm.ram.v;
+    u64 at = address(f), size = length(f, at), offset = at - vm.ram.v;
     bool inside = is_ram(at, size);
     int err;
     switch (what) {
