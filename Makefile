@@ -37,6 +37,7 @@ include scripts/host.mk
 include scripts/guest.mk
 include scripts/setup.mk
 include scripts/test.mk
+include scripts/sim.mk
 include scripts/bench.mk
 include scripts/fuzz.mk
 

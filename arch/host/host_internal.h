@@ -14,6 +14,7 @@ struct host_machine {
     struct host_options opt;
     bool active;   // inside host_run or host_boot
     bool stopping; // letting the CPUs drop their locks
+    bool picking;  // looking for the CPU that goes on: not a moment for a scheduling point
     enum host_end end;
     u64 rng;
     u64 now_ns;
@@ -24,12 +25,34 @@ struct host_machine {
 };
 extern struct host_machine host_machine;
 
-enum host_why { WHY_LOCK = 1, WHY_UNLOCK, WHY_RELAX, WHY_IDLE, WHY_KICK, WHY_ENTRY, WHY_GUEST, WHY_TEST };
+enum host_why {
+    WHY_LOCK = 1,
+    WHY_UNLOCK,
+    WHY_RELAX,
+    WHY_IDLE,
+    WHY_KICK,
+    WHY_ENTRY,
+    WHY_GUEST,
+    WHY_TEST,
+    WHY_ATOMIC,
+    WHY_ACCESS
+};
+
+// For a simulator that does more at a scheduling point than to pick a CPU evenly. NULL: none.
+struct host_hooks {
+    void (*step)(enum host_why why);                   // at each, before a CPU is picked
+    bool (*leave)(enum host_why why);                  // is one to be picked now?
+    u32 (*choose)(struct cpu *const *list, u32 count); // which
+    void (*barrier)(void);                             // the calling CPU's stores have reached memory
+};
+extern const struct host_hooks *host_hooks;
 
 // A scheduling point: time passes, and another CPU may be picked.
 void host_schedule(enum host_why why);
 // The CPU sleeps until an interrupt is pending for it (returns with it pending).
 void host_sleep(void);
+// Ends the run as HOST_FAILED.
+[[noreturn]] void host_fail(void);
 // Bits of enum host_irq that wait for this CPU.
 u32 host_pending(const struct cpu *cpu);
 // Checks that no lock is held where none may be.

@@ -12,6 +12,7 @@
 
 enum {
     POINT_NS = 100,      // virtual time that a scheduling point takes
+    ATOMIC_NS = 5,       // one within a run of instructions
     RELAX_NS = 1000,     // and a round of a spin loop
     SPINS_MAX = 5000000, // nobody did anything but spin: 5 s of virtual time
     HWID_FIRST = 0x100,  // CPU n has hwid 0x100 + n: not its index
@@ -21,6 +22,7 @@ static const u64 DEFAULT_MEMORY = MIB(64);
 
 struct host_machine host_machine;
 const struct host_guest_hooks *host_guest_hooks;
+const struct host_hooks *host_hooks;
 void (*host_uart_irq)(void);
 struct cpu *host_cpu_current = &cpus[0];
 
@@ -111,6 +113,7 @@ static u32 candidates(struct cpu **out) {
 
 [[noreturn]] static void leave_run(void) {
     m->active = false;
+    m->picking = false;
     m->stopping = false;
     host_fiber_switch(host_fiber_main());
     abort();
@@ -139,6 +142,7 @@ static void run_on(struct cpu *c) {
 static void pick(void) {
     struct cpu *list[BOARD_MAX_CPUS];
     u32 count;
+    m->picking = true;
     while (!(count = candidates(list))) {
         if (m->stopping)
             leave_run();
@@ -147,13 +151,23 @@ static void pick(void) {
             deadlock("deadlock: every CPU waits and nothing is due");
         m->now_ns = MAX(m->now_ns, at);
     }
-    struct cpu *c = list[count > 1 ? next_random() % count : 0];
+    u32 at = count <= 1 ? 0 : host_hooks ? host_hooks->choose(list, count) : (u32)(next_random() % count);
+    m->picking = false;
+    struct cpu *c = list[at];
     trace(c->id + 1);
     run_on(c);
 }
 
+static u64 point_ns(enum host_why why) {
+    return why == WHY_RELAX ? RELAX_NS : why >= WHY_ATOMIC ? ATOMIC_NS : POINT_NS;
+}
+
+static bool leaves(enum host_why why) {
+    return host_hooks ? host_hooks->leave(why) : next_random() % 4 == 0;
+}
+
 void host_schedule(enum host_why why) {
-    if (!m->active)
+    if (!m->active || m->picking)
         return;
     struct cpu *c = cpu_self();
     if (++m->points > (m->opt.max_points ? m->opt.max_points : DEFAULT_POINTS)) {
@@ -163,13 +177,18 @@ void host_schedule(enum host_why why) {
         m->end = HOST_LIMIT;
         leave_run();
     }
-    m->now_ns += why == WHY_RELAX ? RELAX_NS : POINT_NS;
-    m->spins = why == WHY_RELAX ? m->spins + 1 : 0;
+    m->now_ns += point_ns(why);
+    if (why == WHY_RELAX)
+        m->spins++;
+    else if (why < WHY_ATOMIC) // a spinning CPU looks at its lock between two rounds
+        m->spins = 0;
     if (m->spins > SPINS_MAX)
         deadlock("livelock: CPUs only spin");
     trace((u64)why << 8 | c->id);
+    if (host_hooks && !m->stopping)
+        host_hooks->step(why);
     // A spinning CPU has nothing to do; the others go on for a few points before somebody else comes in.
-    if (why == WHY_RELAX || m->stopping || next_random() % 4 == 0)
+    if (why == WHY_RELAX || m->stopping || leaves(why))
         pick();
 }
 
@@ -179,6 +198,8 @@ void host_point(void) {
 
 void host_sleep(void) {
     struct cpu *c = cpu_self();
+    if (host_hooks)
+        host_hooks->barrier();
     while (!host_pending(c) && !guest_irq(c)) {
         c->arch.idle = true;
         if (!m->active)
@@ -261,6 +282,8 @@ int arch_cpu_start(struct cpu *cpu, void *stack_top) {
 }
 
 void arch_cpu_kick(struct cpu *cpu) {
+    if (host_hooks)
+        host_hooks->barrier();
     cpu->arch.pending |= HOST_IRQ_KICK;
     host_schedule(WHY_KICK);
 }
@@ -339,13 +362,17 @@ const char *host_panic_text(void) {
     return panic_text;
 }
 
-void host_check_failed(const char *file, int line, const char *what) {
-    host_note("%s:%d: check failed on CPU %u: %s (seed %llu)\n", file, line, cpu_self()->id, what,
-              (unsigned long long)m->opt.seed);
+void host_fail(void) {
     if (!m->active)
         abort();
     m->end = HOST_FAILED;
     leave_run();
+}
+
+void host_check_failed(const char *file, int line, const char *what) {
+    host_note("%s:%d: check failed on CPU %u: %s (seed %llu)\n", file, line, cpu_self()->id, what,
+              (unsigned long long)m->opt.seed);
+    host_fail();
 }
 
 // Locks of the core that outlive a run (the log's, the allocator's) must be free when it ends.
