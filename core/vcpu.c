@@ -249,9 +249,16 @@ static void vcpu_main(void *arg) {
 }
 
 // Through the queue: it may be on its way into its park, where task_wake() would find it running and do nothing.
-static void unpark(struct vcpu *v) {
+void vcpu_unpark(struct vcpu *v) {
     waitq_wake(&v->wq);
     task_wake(&v->task); // the first time it is in no queue yet
+}
+
+void vcpu_power_on_locked(struct vcpu *v, u64 entry, u64 arg) {
+    v->entry = entry;
+    v->arg = arg;
+    v->vm->vcpus_in++; // counted from here on: a stop waits for it, too
+    atomic_store_explicit(&v->power, VCPU_ON_PENDING, memory_order_release); // pairs with power_of in vcpu_main
 }
 
 int vcpu_start(struct vm *vm, u32 target, u64 entry, u64 arg) {
@@ -266,15 +273,11 @@ int vcpu_start(struct vm *vm, u32 target, u64 entry, u64 arg) {
         err = -EALREADY;
     else if (power_of(v) == VCPU_ON_PENDING)
         err = -EBUSY;
-    if (!err) {
-        v->entry = entry;
-        v->arg = arg;
-        vm->vcpus_in++; // counted from here on: a stop waits for it, too
-        atomic_store_explicit(&v->power, VCPU_ON_PENDING, memory_order_release); // pairs with power_of in vcpu_main
-    }
+    if (!err)
+        vcpu_power_on_locked(v, entry, arg);
     spin_unlock(&vm->lock);
     if (!err)
-        unpark(v);
+        vcpu_unpark(v);
     return err;
 }
 
@@ -301,7 +304,7 @@ void vcpu_fini(struct vcpu *v) {
     bool timed_out;
     waitq_init(&nap);
     atomic_store_explicit(&v->retired, true, memory_order_relaxed);
-    unpark(v);
+    vcpu_unpark(v);
     while (!task_is_gone(&v->task)) // a yield would not do: its priority may be lower than ours
         waitq_wait_until(&nap, false, arch_now_ns() + RETIRE_POLL_NS, timed_out);
     (void)timed_out;

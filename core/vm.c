@@ -208,10 +208,10 @@ bool vm_run(struct vm *vm, const struct boot_entry *entry) {
     vm->reason[0] = 0;
     vm->starts++;
     vm->started_ns = arch_now_ns();
+    vcpu_power_on_locked(vm->vcpus[0], entry->entry, entry->arg); // in the same breath: a running VM has a vCPU to stop
     spin_unlock(&vm->lock);
     console_set_status(vm->console, "%s", "");
-    int err = vcpu_start(vm, 0, entry->entry, entry->arg);
-    BUG_ON(err); // nobody else knows of this VM's vCPUs yet
+    vcpu_unpark(vm->vcpus[0]);
     return true;
 }
 

@@ -50,6 +50,9 @@ void vcpu_fini(struct vcpu *v);
 // Makes v look at its interrupts and requests soon, wherever it is: in a guest on another CPU, halted, or about to
 // enter. The caller has set irq_work or requests before. Any.
 void vcpu_kick(struct vcpu *v);
+// The two halves of a power-on: the books, with vm->lock held and the VM running, and then the wake-up without it.
+void vcpu_power_on_locked(struct vcpu *v, u64 entry, u64 arg);
+void vcpu_unpark(struct vcpu *v);
 // Power-on of a vCPU that is off, by the VM's start or a CPU_ON: 0, -EINVAL (no such vCPU), -EALREADY (on), -EBUSY
 // (being switched on), -EPERM (the VM is stopping). Any task.
 [[nodiscard]] int vcpu_start(struct vm *vm, u32 target, u64 entry, u64 arg);

@@ -49,6 +49,9 @@ bool has_forced_write_back(void);
 void power_init(const struct board *board);
 [[nodiscard]] int psci_cpu_on(u64 mpidr, u64 entry, u64 arg);
 
+// report.c
+bool report_in_progress(void); // this CPU is to halt
+
 // irqhw.c
 void gic_init(const struct board *board);
 void gic_cpu_init(struct cpu *cpu);

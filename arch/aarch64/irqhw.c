@@ -182,6 +182,8 @@ void gic_handle(u32 intid) {
             gic_deactivate(intid);
         return;
     }
+    if (unlikely(intid == INTID_KICK && report_in_progress()))
+        arch_halt();
     if (intid == intid_hyp_timer)
         timer_expire();
     else if (intid == intid_uart && intid_uart)

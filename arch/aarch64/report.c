@@ -52,10 +52,25 @@ static void where(void) {
     print("CPU %u, task %s", cpu->id, t ? t->name : "(none)");
 }
 
+static _Atomic bool reporting;
+
+bool report_in_progress(void) {
+    return atomic_load_explicit(&reporting, memory_order_relaxed);
+}
+
+// One report is enough, and a fault within it must not recurse. The other CPUs stop where they next look: their guests
+// must not go on without anybody to serve them.
+static void report_begin(void) {
+    if (atomic_exchange_explicit(&reporting, true, memory_order_seq_cst))
+        arch_halt();
+    struct cpu *self = host_pt.root.v ? cpu_self() : NULL;
+    for (u32 i = 0; self && i < cpu_count; i++)
+        if (&cpus[i] != self && atomic_load_explicit(&cpus[i].online, memory_order_relaxed))
+            arch_cpu_kick(&cpus[i]);
+}
+
 void panic_at(const char *file, int line, const char *fmt, ...) {
-    static _Atomic bool reporting;
-    if (atomic_exchange_explicit(&reporting, true, memory_order_relaxed))
-        arch_halt(); // one report is enough, and a fault within it must not recurse
+    report_begin();
     char text[160];
     va_list ap;
     va_start(ap, fmt);
@@ -106,14 +121,16 @@ static const char *fsc_name(u64 fsc) {
 void hyp_fault_report(u64 vector, const u64 *x) {
     static const char *const vectors[] = {"synchronous", "IRQ", "FIQ", "SError"};
     u64 esr = sysreg_read(esr_el2), ec = field_get(ESR_EC, esr), elr = sysreg_read(elr_el2);
+    report_begin();
     console_flush();
     print("\r\nbulkhead: FAULT in the hypervisor: %s, %s", vectors[vector & 3], ec_name(ec));
     if (ec == EC_DABT_SAME || ec == EC_IABT_SAME)
         print("%s at address %#lx: %s", esr & ISS_DABT_WNR && ec == EC_DABT_SAME ? "write" : "access",
               (unsigned long)sysreg_read(far_el2), fsc_name(esr & ISS_ABT_FSC));
     where();
-    print("pc image+%#lx  esr %08lx  spsr %08lx  sp %016lx", (unsigned long)(elr - (u64)__image_start),
-          (unsigned long)esr, (unsigned long)sysreg_read(spsr_el2), (unsigned long)x[32]);
+    print("pc %s%#lx  esr %08lx  spsr %08lx  sp %016lx", in_text(elr) ? "image+" : "",
+          (unsigned long)(in_text(elr) ? elr - (u64)__image_start : elr), (unsigned long)esr,
+          (unsigned long)sysreg_read(spsr_el2), (unsigned long)x[32]);
     for (u32 i = 0; i < 30; i += 3)
         print("x%-2u %016lx  x%-2u %016lx  x%-2u %016lx", i, (unsigned long)x[i], i + 1, (unsigned long)x[i + 1], i + 2,
               (unsigned long)x[i + 2]);
