@@ -40,6 +40,7 @@ include scripts/test.mk
 include scripts/sim.mk
 include scripts/bench.mk
 include scripts/fuzz.mk
+include scripts/coverage.mk
 
 .PHONY: all help run clean distclean
 all: image host
