@@ -7,6 +7,7 @@ import argparse
 import glob
 import os
 import re
+import resource
 import shutil
 import subprocess
 import sys
@@ -48,6 +49,11 @@ def number(log, pattern):
     return int(found[-1]) if found else 0
 
 
+def cpu_seconds():
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def run(name, seconds, keep, seed):
     """None, or what went wrong."""
     folder = os.path.join(FUZZ, name)
@@ -57,7 +63,7 @@ def run(name, seconds, keep, seed):
     os.makedirs(corpus, exist_ok=True)
     before = set(os.listdir(folder))
     log_name = os.path.join(folder, "log")
-    began = time.monotonic()
+    began, cpu = time.monotonic(), cpu_seconds()
     with open(log_name, "w", encoding="utf-8") as file:
         try:
             status = subprocess.run(command(name, corpus, seconds, seed), stdout=file, stderr=subprocess.STDOUT, env=ENV, check=False).returncode
@@ -66,14 +72,14 @@ def run(name, seconds, keep, seed):
             return False
     with open(log_name, encoding="utf-8", errors="replace") as file:
         log = file.read()
-    took, runs = time.monotonic() - began, number(log, r"number_of_executed_units: (\d+)")
+    took, cpu, runs = time.monotonic() - began, cpu_seconds() - cpu, number(log, r"number_of_executed_units: (\d+)")
     covered, features = number(log, r"cov: (\d+)"), number(log, r"ft: (\d+)")
     findings = sorted(found for found in set(os.listdir(folder)) - before if re.match(r"(crash|timeout|oom|leak|slow-unit)-", found))
     bad = [found for found in findings if not found.startswith("slow-unit")]
-    said = f"{name}: {took:.0f} s, {runs} executions, {covered} edges, {features} features"
+    said = f"{name}: {took:.0f} s ({cpu:.0f} of the CPU), {runs} executions, {covered} edges, {features} features"
     if keep:
         with open(os.path.join(FUZZ, "results.txt"), "a", encoding="utf-8") as file:
-            file.write(f"{name} {took:.0f} {runs} {covered} {features} {len(bad)}\n")
+            file.write(f"{name} {took:.0f} {cpu:.0f} {runs} {covered} {features} {len(bad)}\n")
     if status == 0 and not bad:
         print(f"ok   {said}", flush=True)
         return True
