@@ -160,9 +160,8 @@ const struct command cmd_system_table[] = {
     {.name = "cpu",
      .args = "",
      .help = "the physical CPUs: how idle, and who lives there",
-     .details = "    IDLE is measured over a quarter of a second. A guest that has its CPU to itself sleeps in there: "
-                "that is\n"
-                "    not counted as idle, since nothing tells us.\n",
+     .details = "    IDLE is measured over a quarter of a second. A guest that has its CPU to\n"
+                "    itself sleeps there without telling us: that is not counted as idle.\n",
      .run = run_cpu},
     {.name = "mem", .args = "", .help = "the machine's memory, and who has it", .run = run_mem},
     {.name = "stats",

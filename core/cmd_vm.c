@@ -285,17 +285,17 @@ static int run_console(const struct cmd *cmd) {
 }
 
 #define CONSOLE_DETAILS                                                                                                \
-    "    The VM's recent output is shown again, then the terminal is the VM's alone. Ctrl-] comes back to the "        \
-    "shell.\n"                                                                                                         \
+    "    The VM's recent output is shown again, then the terminal is the VM's alone.\n"                                \
+    "    Ctrl-] comes back to the shell.\n"                                                                            \
     "    'console all' shows every VM's output in lines behind its name.\n"
 
 const struct command cmd_vm_table[] = {
     {.name = "vm list",
      .args = "[--json]",
      .help = "lists the VMs",
-     .details =
-         "    CPU-TIME: of all its vCPUs, since it was created. EXITS: how often its vCPUs came out of the guest.\n"
-         "    States: loaded, running, stopping, stopped, failed.\n",
+     .details = "    CPU-TIME: of all its vCPUs, since it was created.\n"
+                "    EXITS: how often its vCPUs came out of the guest.\n"
+                "    States: loaded, running, stopping, stopped, failed.\n",
      .option = "--json",
      .run = run_list},
     {.name = "vm show",
