@@ -30,9 +30,9 @@ struct vcpu;
 
 struct task {
     struct arch_ctx ctx;
-    struct cpu *_Atomic cpu; // home; changes only in task_set_home, under the old home's rq_lock
-    enum task_state state;   // guarded by cpu->rq_lock
-    u32 priority;            // guarded by cpu->rq_lock
+    struct cpu *_Atomic cpu;    // home; changes only in task_set_home, under the old home's rq_lock
+    enum task_state state;      // guarded by cpu->rq_lock
+    u32 priority;               // guarded by cpu->rq_lock
     _Atomic bool on_cpu;        // true from being picked until its registers are saved (release in sched_finish)
     struct list run_node;       // in cpu->ready[priority] while TASK_READY
     struct list wait_node;      // in a wait queue; guarded by that queue's lock
@@ -62,8 +62,8 @@ void task_set_priority(struct task *t, u32 priority);
 // Moves a parked task (blocked, but for a spurious wake-up) to a CPU that its affinity has; not one that waits with a
 // deadline. Waits (bounded: a few hundred instructions) until its registers are saved. Context: task.
 void task_set_home(struct task *t, struct cpu *home);
-// In long work of a task that outranks the guests, every 100 µs or so: takes pending host interrupts and gives way, from
-// time to time also to tasks of a lower priority, so that they have half of the CPU. Context: task, no lock held.
+// In long work of a task that outranks the guests, every 100 µs or so: takes pending host interrupts and gives way,
+// from time to time also to tasks of a lower priority, so that they have half of the CPU. Context: task, no lock held.
 void task_breathe(void);
 // Ends the calling task. Its memory may be freed once task_is_gone().
 [[noreturn]] void task_exit(void);

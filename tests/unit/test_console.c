@@ -409,8 +409,7 @@ static void a_prompt_from_another_cpu_is_shown_to_its_end_run(void *arg) {
 
 static void a_prompt_from_another_cpu_is_shown_to_its_end(void **state) {
     (void)state;
-    for_each_seed(seed, 200)
-        run_on(2, seed, a_prompt_from_another_cpu_is_shown_to_its_end_run, NULL);
+    for_each_seed(seed, 200) run_on(2, seed, a_prompt_from_another_cpu_is_shown_to_its_end_run, NULL);
 }
 
 SIMULATED(what_follows_on_a_shown_line_is_shown_too) {
