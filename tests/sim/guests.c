@@ -7,21 +7,21 @@
 #include "hypercall.h"
 #include "sim.h"
 
-enum { SGIS = 4, VCPUS = 4, UART_TX = 1 << 5, PROBE_WORDS = 64, WRONG = 1023 };
+enum { SGIS = 4, SIGNALS = SGIS + 1, SPI = 40, VCPUS = 4, UART_TX = 1 << 5, PROBE_WORDS = 64, WRONG = 1023 };
 static const u64 PROBE = GUEST_RAM_BASE + 0x180000; // neither kernel nor device tree lies here
 static const u64 ARG = 0x600d0000;
 
-// Of one vCPU: SGIs that were sent to it.
+// Of one vCPU: the SGIs that were sent to it, and the SPI that others make pending for it (SPI + its number).
 struct mail {
-    bool open;         // it takes them from here on
-    u32 begun[SGIS];   // sends
-    u32 done[SGIS];    // sends that were over, to a vCPU that was open when they began
-    u32 covered[SGIS]; // of those, the ones that an acknowledgement came after
-    u32 taken[SGIS];   // acknowledgements
-    bool timer;        // set, and its interrupt not seen since
-    bool resumed;      // from reset state, with the timer off: its interrupt may have been on the way
-    bool uart, rtc;    // these devices hold their line up
-    u64 rtc_ns;        // when the match comes
+    bool open;            // it takes them from here on
+    u32 begun[SIGNALS];   // sends
+    u32 done[SIGNALS];    // sends that were over, to a vCPU that was open when they began
+    u32 covered[SIGNALS]; // of those, the ones that an acknowledgement came after
+    u32 taken[SIGNALS];   // acknowledgements
+    bool timer;           // set, and its interrupt not seen since
+    bool resumed;         // from reset state, with the timer off: its interrupt may have been on the way
+    bool uart, rtc;       // these devices hold their line up
+    u64 rtc_ns;           // when the match comes
 };
 
 static struct model {
@@ -65,10 +65,11 @@ enum { RTC_DR = GUEST_RTC, RTC_MR = GUEST_RTC + 4, RTC_IMSC = GUEST_RTC + 0x10, 
 static void serve_one(struct host_guest *g, struct mail *mail, u32 irq) {
     sim_note("guest %llu/%llu takes %llu", g->v->vm->id, g->cpu, irq);
     sim_result->interrupts++;
-    if (irq < SGIS) {
-        expect(g, mail->begun[irq] > mail->taken[irq]); // else nobody sent it
-        mail->taken[irq]++;
-        mail->covered[irq] = mail->done[irq];
+    u32 n = irq == SPI + g->cpu ? SGIS : irq;
+    if (n < SIGNALS) {
+        expect(g, mail->begun[n] > mail->taken[n]); // else nobody sent it
+        mail->taken[n]++;
+        mail->covered[n] = mail->done[n];
     } else if (irq == GUEST_TIMER_IRQ) {
         expect(g, mail->timer || mail->resumed);
         mail->timer = mail->resumed = false;
@@ -93,14 +94,14 @@ static void serve_one(struct host_guest *g, struct mail *mail, u32 irq) {
 
 // What must be there to be taken before the next instruction.
 struct due {
-    u32 sgis; // bit n
+    u32 signals; // bit n
     bool timer, uart, rtc;
 };
 
 static struct due due_now(const struct host_guest *g, const struct mail *mail) {
     struct due due = {.uart = mail->uart};
-    for (u32 n = 0; n < SGIS; n++)
-        due.sgis |= (u32)(mail->done[n] != mail->covered[n]) << n;
+    for (u32 n = 0; n < SIGNALS; n++)
+        due.signals |= (u32)(mail->done[n] != mail->covered[n]) << n;
     due.timer = mail->timer && host_machine.now_ns >= g->state->timer_ns;
     due.rtc = mail->rtc && host_machine.now_ns >= mail->rtc_ns + 50 * 1000 * 1000; // a CPU may have been elsewhere
     return due;
@@ -111,9 +112,9 @@ static void serve(struct host_guest *g, struct mail *mail) {
         struct due due = due_now(g, mail);
         u32 irq = guest_irq_ack(g);
         if (irq == WRONG) {
-            if (due.sgis | due.timer | due.uart | due.rtc)
-                sim_violation("vCPU %u of %s has lost an interrupt: SGIs %#x, timer %d, UART %d, RTC %d", g->cpu,
-                              g->v->vm->cfg.name, due.sgis, due.timer, due.uart, due.rtc);
+            if (due.signals | due.timer | due.uart | due.rtc)
+                sim_violation("vCPU %u of %s has lost an interrupt: signals %#x, timer %d, UART %d, RTC %d", g->cpu,
+                              g->v->vm->cfg.name, due.signals, due.timer, due.uart, due.rtc);
             return;
         }
         serve_one(g, mail, irq);
@@ -129,6 +130,7 @@ static void open_mail(struct host_guest *g, struct mail *mail) {
     for (u32 n = 0; n < SGIS; n++)
         guest_irq_enable(g, n, (u8)(rnd(16) << 4));
     guest_irq_enable(g, GUEST_TIMER_IRQ, (u8)(rnd(16) << 4));
+    guest_irq_enable(g, SPI + g->cpu, (u8)(rnd(16) << 4));
     if (g->cpu == 0) {
         guest_irq_enable(g, GUEST_UART_IRQ, 0x80);
         guest_irq_enable(g, GUEST_RTC_IRQ, 0x70);
@@ -137,15 +139,19 @@ static void open_mail(struct host_guest *g, struct mail *mail) {
 }
 
 static void send(struct host_guest *g, struct model *m) {
-    u32 n = rnd(SGIS), targets = 1 + rnd(15), sure = 0, vcpus = g->v->vm->vcpu_count;
-    sim_note("guest %llu/%llu sends an SGI to %llx", g->v->vm->id, g->cpu, targets);
+    u32 n = rnd(SIGNALS), sure = 0, vcpus = g->v->vm->vcpu_count;
+    u32 targets = n < SGIS ? 1 + rnd(15) : 1u << rnd(vcpus);
+    sim_note("guest %llu/%llu signals %llx", g->v->vm->id, g->cpu, targets);
     u32 taken[VCPUS];
     for (u32 t = 0; t < vcpus; t++) {
         taken[t] = m->mail[t].taken[n];
         m->mail[t].begun[n] += targets >> t & 1;
         sure |= (u32)(m->mail[t].open && (targets >> t & 1)) << t;
     }
-    guest_ipi(g, n, targets);
+    if (n < SGIS)
+        guest_ipi(g, n, targets);
+    else // ISPENDR1, where the SPIs of all vCPUs are
+        guest_mmio_write(g, GUEST_GICD + 0x204, 4, (u64)targets << (SPI - 32));
     sim_result->ipis++;
     for (u32 t = 0; t < vcpus; t++) // one that was taken meanwhile may have been this one
         m->mail[t].done[n] += (sure >> t & 1) && m->mail[t].taken[n] == taken[t];
@@ -329,6 +335,7 @@ static void fair_primary(struct host_guest *g, struct model *m) {
     probe_memory(g);
     expect(g, g->cpu == 0 && g->entry == 0x40100000);
     expect(g, guest_now(g) < 1ull << 62);
+    guest_mmio_write(g, GUEST_GICD + 0x84, 4, ~0u); // IGROUPR1, which all vCPUs would read and write
     open_mail(g, &m->mail[0]);
     fair_loop(g, m);
 }

@@ -9,6 +9,7 @@
 #include <sys/mman.h>
 #include <sys/wait.h>
 #include <time.h>
+#include <ucontext.h>
 #include <unistd.h>
 
 #include "sim.h"
@@ -20,9 +21,21 @@ enum { SECONDS_MAX = 60 }; // of one run: it hangs without a scheduling point
 static const char *const ends[] = {
     "done", "deadlock: every CPU waits and nothing is due", "panic", "a check failed", "no end", "power off", "reboot"};
 
-static void died(int signal_number) {
+// Where it was, as far as the machine tells.
+static const void *pc_of(const void *context) {
+#if defined(__x86_64__)
+    return (const void *)((const ucontext_t *)context)->uc_mcontext.gregs[REG_RIP]; // NOLINT
+#else
+    return context ? NULL : context;
+#endif
+}
+
+static void died(int signal_number, siginfo_t *info, void *context) {
     static const char text[] = "sim: a signal; the last events:\n";
     (void)!write(2, text, sizeof(text) - 1);
+    fprintf(stderr, "sim: signal %d at address %p, in", signal_number, info->si_addr);
+    sim_print_where(pc_of(context));
+    sim_dump();
     sim_trace_print(trace_lines);
     _exit(128 + signal_number);
 }
@@ -30,7 +43,7 @@ static void died(int signal_number) {
 static void catch_signals(void) {
     static char stack[256 * 1024];
     stack_t alternative = {.ss_sp = stack, .ss_size = sizeof(stack)};
-    struct sigaction action = {.sa_handler = died, .sa_flags = SA_ONSTACK | (int)SA_RESETHAND};
+    struct sigaction action = {.sa_sigaction = died, .sa_flags = SA_SIGINFO | SA_ONSTACK | (int)SA_RESETHAND};
     static const int signals[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGALRM};
     sigaltstack(&alternative, NULL);
     for (u32 i = 0; i < ARRAY_SIZE(signals); i++)

@@ -104,7 +104,12 @@ void sim_memory_step(void) {
         return;
     if (own()->count && one_in(sim_style.linger))
         drain_one(own());
-    drain_one(&buffers[rnd(cpu_count * sim_style.linger) % cpu_count]);
+    if (one_in(sim_style.linger))
+        drain_one(&buffers[rnd(cpu_count)]);
+}
+
+bool sim_memory_waits(void) {
+    return own()->count;
 }
 
 void sim_memory_barrier(void) {
@@ -116,6 +121,7 @@ enum { RELAXED, CONSUME, ACQUIRE, RELEASE, ACQ_REL, SEQ_CST };
 
 static u64 buffered_load(const volatile void *at, u8 size) {
     u64 value = 0;
+    (void)buffering();
     memcpy(&value, (const void *)(uintptr_t)at, size);
     if (!in_use)
         return value;
@@ -126,9 +132,17 @@ static u64 buffered_load(const volatile void *at, u8 size) {
     return value;
 }
 
+// What lies on a stack is reused by code that is not instrumented: no store to it may be on its way.
+static bool lasts(const volatile void *at) {
+    extern char end[], __data_start[];
+    const struct region *ram = &host_machine.board.memory[0];
+    return (uintptr_t)at - ram->base < ram->size ||
+           ((const char *)(uintptr_t)at >= __data_start && (const char *)(uintptr_t)at < end);
+}
+
 static void buffered_store(volatile void *at, u64 value, u8 size, int order) {
     struct store s = {(void *)(uintptr_t)at, value, size, order == RELEASE};
-    if (!buffering() || order == SEQ_CST) {
+    if (!buffering() || order == SEQ_CST || !lasts(at)) {
         drain(own());
         write_out(&s);
         return;

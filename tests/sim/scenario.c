@@ -183,6 +183,7 @@ static void destroy_all(void) {
     sleep_ns(US(5000)); // the VMM's task may be looking at them for the last time
     for (u32 i = 0; i < vmm_count(); i++)
         vm_free(vmm_vm(i));
+    sleep_ns(US(5000)); // whoever still has one of them in his hands shows it
     u64 now = page_stats().free;
     if (now != run.free_before)
         sim_violation("%lld bytes are not free any more at the end", (long long)(run.free_before - now));
@@ -191,6 +192,11 @@ static void destroy_all(void) {
 static void finish(void) {
     sim_faults = false;
     sim_invariants_end();
+    struct vm *vm = vmm_count() ? vmm_vm(rnd(vmm_count())) : NULL;
+    if (vm && vm->console && one_in(2)) { // it is being looked at when it goes
+        console_attach(vm->console);
+        sleep_ns(US(3000));
+    }
     destroy_all();
     console_flush();
 }
@@ -277,11 +283,13 @@ static u32 of(const u32 *choices, u32 count) {
 
 // Each seed has its own temper.
 static void choose_style(void) {
-    static const u32 switches[] = {2, 4, 4, 8, 20}, accesses[] = {0, 0, 30, 200}, lingers[] = {0, 2, 4, 16};
+    static const u32 switches[] = {2, 4, 4, 8, 20}, accesses[] = {0, 0, 30, 200}, lingers[] = {0, 2, 8, 64};
+    static const u32 freezes[] = {0, 1000, 200, 60};
     sim_style = (struct sim_style){.switch_in = of(switches, 5),
                                    .access_every = of(accesses, 4),
                                    .linger = of(lingers, 4),
-                                   .freeze_in = one_in(2) ? 1000 : 0,
+                                   .freeze_in = of(freezes, 4),
+                                   .stall_in = one_in(2) ? 30 : 0,
                                    .spurious_in = one_in(2) ? 500 : 0,
                                    .jump_in = one_in(3) ? 3000 : 0,
                                    .fail_in = one_in(16) ? 20 : 0,

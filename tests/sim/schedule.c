@@ -49,7 +49,7 @@ static void trace_point(enum host_why why) {
 }
 
 // A line of the trace, and where in the source, if the toolchain's symbolizer is there.
-static void print_where(const void *pc) {
+void sim_print_where(const void *pc) {
     char command[128], line[256];
     fflush(stderr);
     snprintf(command, sizeof(command), "llvm-symbolizer-19 --obj=/proc/%d/exe --output-style=GNU -s -f -a -p %p 2>&1",
@@ -84,7 +84,7 @@ void sim_trace_print(u32 lines) {
         if (e->arg[0])
             fprintf(stderr, " (holds rank %llu)", (unsigned long long)e->arg[0]);
         if (e->pc && lines <= SYMBOLS_MAX)
-            print_where(e->pc);
+            sim_print_where(e->pc);
         else
             fprintf(stderr, "\n");
     }
@@ -121,8 +121,11 @@ static void disturb(void) {
         host_machine.now_ns += ns;
     }
     if (one_in(sim_style.freeze_in)) {
-        frozen = c;
+        frozen = one_in(2) ? c : host_cpu_current;
         frozen_until = host_machine.points + 1 + rnd(400);
+    } else if (sim_memory_waits() && one_in(sim_style.stall_in)) {
+        frozen = host_cpu_current;
+        frozen_until = host_machine.points + 1 + rnd(100);
     }
 }
 

@@ -20,6 +20,7 @@ struct sim_style {
     u32 access_every; // plain memory accesses between two scheduling points, on average; 0: none
     u32 linger;       // a buffered store reaches memory at one step in so many; 0: at once
     u32 freeze_in;    // one step in so many stops a CPU for a while; 0: never
+    u32 stall_in;     // a CPU with stores on their way is stopped at one step in so many
     u32 spurious_in;  // likewise an interrupt without reason
     u32 jump_in;      // likewise the clock jumps
     u32 fail_in;      // one allocation in so many fails; 0: none
@@ -41,6 +42,7 @@ extern struct sim_result *sim_result;
 // A line of the trace; fmt stays where it is, up to three numbers.
 void sim_note(const char *fmt, u64 a, u64 b, u64 c);
 void sim_trace_print(u32 lines);
+void sim_print_where(const void *pc); // in the source, to stderr
 // A number from the run's generator.
 static inline u32 rnd(u32 below) {
     return (u32)host_random(below);
@@ -53,6 +55,7 @@ static inline bool one_in(u32 n) {
 void sim_memory_init(void);
 void sim_memory_step(void);    // some stores reach memory
 void sim_memory_barrier(void); // the calling CPU's do
+bool sim_memory_waits(void);   // some of the calling CPU's have not
 extern bool sim_faults;        // allocations may fail from now on
 extern void *sim_pc;           // the last atomic's
 
