@@ -69,12 +69,15 @@ static void lr_free(struct vgic_vcpu *g, u32 n) {
     g->lr_locked &= ~(1u << n);
 }
 
-// A level-sensitive SPI whose guest is done with it may still have its line up, and may have a new target.
+// What the guest is done with may be pending again: its line is still up, or there was an edge meanwhile. An SPI may
+// have a new target. A private one is for the next flush, if this is a resync outside one.
 static void lr_finished(struct vgic_vcpu *g, u32 n) {
     u32 irq = irq_of(g->cpuif.lr[n]);
     lr_free(g, n);
     if (irq >= VGIC_PRIVATE)
         vgic_spis_changed(g->vgic, irq / 32 - 1, irq_bit(irq));
+    else if (vgic_pending(&g->word) & vget(&g->word.gate) & irq_bit(irq))
+        vgic_mark(g, 0);
 }
 
 // Locked.
@@ -87,6 +90,11 @@ static void fold(struct vgic_vcpu *g) {
 
 static bool is_mapped(const struct vgic_vcpu *g, u32 irq) {
     return irq < VGIC_PRIVATE && g->mapped & irq_bit(irq);
+}
+
+// May it go to this vCPU when it is pending? An active one stays here though it may now be another's.
+static bool is_ours(const struct vgic_vcpu *g, u32 irq) {
+    return irq < VGIC_PRIVATE || g->spi_target[irq / 32 - 1] & irq_bit(irq);
 }
 
 // The pending state leaves a list register and goes back to where it came from. Of a physical interrupt we assume that
@@ -106,7 +114,7 @@ static bool justified(struct vgic_vcpu *g, const struct vgic_word *word, u32 irq
     u32 bit = irq_bit(irq);
     if (!(vget(&word->gate) & bit))
         return false;
-    if (irq >= VGIC_PRIVATE && !(g->spi_target[irq / 32 - 1] & bit))
+    if (!is_ours(g, irq))
         return false;
     if (lr & LR_HW)
         return arch_irq_level(g->vcpu, irq);
@@ -137,6 +145,13 @@ static u64 apply_notes(struct vgic_vcpu *g, struct vgic_word *word, u32 irq, u64
     return lr;
 }
 
+// Does somebody have to look when the guest is done with it? Its line is sampled again then; and an SPI that is active
+// here may be pending for another vCPU, which waits for that.
+static bool ends_with_exit(const struct vgic_vcpu *g, const struct vgic_word *word, u32 irq) {
+    return !is_mapped(g, irq) &&
+           (!(vget(&word->edge) & irq_bit(irq)) || (irq >= VGIC_PRIVATE && vget(&word->latch) & irq_bit(irq)));
+}
+
 static u64 lr_attributes(const struct vgic_vcpu *g, const struct vgic_word *word, u32 irq) {
     u64 lr = field_set(LR_PRIORITY, irq_priority(g, irq));
     return vget(&word->group) & irq_bit(irq) ? lr | LR_GROUP1 : lr;
@@ -153,8 +168,7 @@ static void reconcile(struct vgic_vcpu *g, u32 n) {
         unpend(g, word, irq, lr);
         lr &= ~LR_PENDING;
     }
-    if (vget(&word->latch) & vget(&word->gate) & bit && !(lr & LR_HW) &&
-        (irq < VGIC_PRIVATE || g->spi_target[irq / 32 - 1] & bit)) {
+    if (vget(&word->latch) & vget(&word->gate) & bit && !(lr & LR_HW) && is_ours(g, irq)) {
         vclear_bits(&word->latch, bit);
         lr |= LR_PENDING;
         if (!(vget(&word->edge) & bit) && !is_mapped(g, irq))
@@ -165,6 +179,10 @@ static void reconcile(struct vgic_vcpu *g, u32 n) {
     if ((lr & LR_HW) && (lr & LR_STATE))
         vclear_bits(&word->line, bit);
     lr = (lr & ~(LR_PRIORITY | LR_GROUP1)) | lr_attributes(g, word, irq);
+    if (ends_with_exit(g, word, irq)) {
+        lr |= LR_EOI;
+        g->lr_locked |= 1u << n;
+    }
     if (lr != old) {
         c->lr[n] = lr;
         c->lr_dirty |= 1u << n;
@@ -281,7 +299,7 @@ static void lr_put(struct vgic_vcpu *g, u32 irq) {
             vclear_bits(&word->latch, bit);
         }
     } else {
-        bool latched = vget(&word->latch) & vget(&word->gate) & bit;
+        bool latched = vget(&word->latch) & vget(&word->gate) & bit && is_ours(g, irq);
         if (!active || latched)
             lr |= LR_PENDING;
         if (latched) {
@@ -289,8 +307,8 @@ static void lr_put(struct vgic_vcpu *g, u32 irq) {
             if (level && !mapped)
                 vput(&word->soft, vget(&word->soft) | bit);
         }
-        if (level && !mapped)
-            lr |= LR_EOI; // the line is sampled again when the guest is done
+        if (ends_with_exit(g, word, irq))
+            lr |= LR_EOI;
     }
     c->lr[n] = lr;
     c->lr_used |= 1u << n;

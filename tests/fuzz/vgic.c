@@ -140,9 +140,11 @@ static void check_offered(const struct vgic_vcpu *g) {
     for (u32 n = 0; n < g->cpuif.lr_count; n++) {
         u64 lr = hw[g->id].gicv.lr[n];
         u32 irq = (u32)lr, bit = irq_bit(irq);
+        const struct vgic_word *w = irq < VGIC_PRIVATE ? &g->word : &vgic()->spi[irq / 32 - 1];
+        if (!(lr & LR_STATE) && (g->cpuif.lr_used & BIT(n)) && !(irq < VGIC_PRIVATE && (g->mapped & bit)))
+            FUZZ_CHECK(!(vgic_pending(w) & vget(&w->gate) & bit)); // or it waits until somebody notices
         if ((lr & LR_STATE) != LR_PENDING)
             continue;
-        const struct vgic_word *w = irq < VGIC_PRIVATE ? &g->word : &vgic()->spi[irq / 32 - 1];
         u8 priority = irq < VGIC_PRIVATE ? g->priority[irq] : vgic()->priority[irq - VGIC_PRIVATE];
         FUZZ_CHECK(vget(&w->gate) & bit);
         FUZZ_CHECK(irq < VGIC_PRIVATE || (g->spi_target[irq / 32 - 1] & bit));

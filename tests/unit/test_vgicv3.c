@@ -305,6 +305,36 @@ static void an_interrupt_goes_where_its_route_says(void **state) {
 }
 
 // ── SGIs ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+static void an_edge_while_active_goes_to_the_new_target_as_soon_as_the_old_one_is_done(void **state) {
+    (void)state;
+    irq_set_edge(0, SPI, true);
+    irq_write(0, GICD_ISENABLER, SPI);
+    line_set(SPI, true);
+    assert_int_equal(guest_ack(0), SPI);
+    line_set(SPI, false);
+    line_set(SPI, true);
+    mmio_write(1, VM_GICD + GICD_IROUTER + SPI * 8, 8, 1);
+    assert_int_equal(guest_ack(1), SPURIOUS); // it is active
+    guest_eoi(0, SPI);
+    assert_int_equal(guest_ack(0), SPURIOUS);
+    assert_int_equal(take(1), SPI);
+}
+
+static void an_active_interrupt_of_nobody_is_not_offered_when_it_ends(void **state) {
+    (void)state;
+    irq_write(0, GICR_ISENABLER0, 3);
+    irq_set_priority(0, 3, 0x80);
+    irq_write(0, GICD_ISENABLER, SPI);
+    mmio_write(0, VM_GICD + GICD_IROUTER + SPI * 8, 8, 7);
+    irq_write(0, GICD_ISPENDR, SPI);
+    irq_write(0, GICD_ISACTIVER, SPI); // into a list register of vCPU 0, which may end it
+    send_sgi(0, 3, 1);
+    assert_int_equal(guest_ack(0), 3);
+    guest_eoi(0, SPI);
+    assert_int_equal(guest_ack(0), SPURIOUS);
+    assert_true(irq_read(0, GICD_ISPENDR, SPI));
+}
+
 static void an_sgi_reaches_its_targets_and_itself(void **state) {
     (void)state;
     irq_write(0, GICD_ISENABLER, 5);
@@ -409,6 +439,20 @@ static void a_timer_set_anew_while_disabled_is_forgotten(void **state) {
     assert_int_equal(vgic_held_ppis(&vcpus[0]), 0);
     timer_set(0, true);
     assert_int_equal(take(0), TIMER_PPI);
+}
+
+static void a_timer_made_pending_while_active_comes_again_if_its_end_is_seen_in_a_register(void **state) {
+    (void)state;
+    irq_write(0, GICR_ISENABLER0, 3);
+    irq_write(0, GICR_ISENABLER0, TIMER_PPI);
+    irq_write(0, GICD_ISACTIVER, TIMER_PPI);
+    irq_write(0, GICD_ISPENDR, TIMER_PPI);
+    irq_set_priority(0, 3, 0x80);
+    send_sgi(0, 3, 1);
+    assert_int_equal(guest_ack(0), 3);
+    guest_eoi(0, TIMER_PPI);
+    assert_false(irq_read(0, GICD_ISACTIVER, TIMER_PPI));
+    assert_int_equal(guest_ack(0), TIMER_PPI);
 }
 
 static void disabling_a_delivered_timer_keeps_it_for_later(void **state) {
@@ -545,6 +589,9 @@ int main(void) {
         test_on(one, twice_as_many_as_list_registers_nest_and_end),
         test_on(one, active_can_be_made_and_taken_away_by_software),
         test_on(two, an_interrupt_goes_where_its_route_says),
+        test_on(two, an_edge_while_active_goes_to_the_new_target_as_soon_as_the_old_one_is_done),
+        test_on(two, an_active_interrupt_of_nobody_is_not_offered_when_it_ends),
+        test_on(two, a_timer_made_pending_while_active_comes_again_if_its_end_is_seen_in_a_register),
         test_on(two, an_sgi_reaches_its_targets_and_itself),
         test_on(two, all_but_self_is_all_but_self),
         test_on(one, sgis_to_other_affinities_or_of_the_other_group_go_nowhere),
