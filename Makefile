@@ -41,6 +41,7 @@ include scripts/sim.mk
 include scripts/bench.mk
 include scripts/fuzz.mk
 include scripts/coverage.mk
+include scripts/soak.mk
 
 .PHONY: all help run clean distclean
 all: image host
