@@ -34,9 +34,8 @@ static u64 place(struct fuzz *f) {
 }
 
 static void access(struct host_guest *g, u8 head) {
-    struct vexit e = {.kind = head & 0x80 ? VEXIT_MMIO : (head & 0x40 ? VEXIT_SYSREG : VEXIT_PIO)};
-    if (head & 0xc0)
-        e.kind = VEXIT_MMIO; // mostly
+    static const enum vexit_kind kinds[] = {VEXIT_PIO, VEXIT_SYSREG, VEXIT_MMIO, VEXIT_MMIO};
+    struct vexit e = {.kind = kinds[head >> 6]};
     e.size = (u8)(1 << (head >> 4 & 3));
     e.gpa = e.gva = place(&input);
     u8 how = fuzz_u8(&input);
