@@ -465,6 +465,72 @@ static void disabling_a_delivered_timer_keeps_it_for_later(void **state) {
     assert_int_equal(take(0), TIMER_PPI);
 }
 
+// A guest that only ticks: the interrupt takes the way that gives up at everything unusual, every second time.
+static void a_timer_that_ticks_uses_one_list_register_whichever_way_it_takes(void **state) {
+    (void)state;
+    irq_write(0, GICD_ISENABLER, TIMER_PPI);
+    for (u32 i = 0; i < 10; i++) {
+        timer_set(0, true);
+        assert_int_equal(vcpus[0].irq_work, 0);
+        assert_int_equal(__builtin_popcount(vgic_cpuif(&vcpus[0])->lr_used), 1);
+        assert_int_equal(guest_ack(0), TIMER_PPI);
+        hw[0].timer_level = false;
+        guest_eoi(0, TIMER_PPI);
+        assert_int_equal(take(0), SPURIOUS);
+    }
+}
+
+static void a_timer_is_taken_at_once_only_if_nothing_else_is_to_be_done(void **state) {
+    (void)state;
+    struct vcpu *v = &vcpus[0];
+    assert_int_equal(vgic_take_ppi(v, TIMER_PPI), VGIC_NO_LR); // it is not enabled
+    irq_write(0, GICD_ISENABLER, TIMER_PPI);
+    v->irq_work = 1; // somebody wants a flush first
+    assert_int_equal(vgic_take_ppi(v, TIMER_PPI), VGIC_NO_LR);
+    v->irq_work = 0;
+    u32 n = vgic_take_ppi(v, TIMER_PPI);
+    assert_true(n < 4);
+    u64 lr = vgic_cpuif(v)->lr[n];
+    assert_int_equal((u32)lr, TIMER_PPI);
+    assert_true((lr & LR_STATE) == LR_PENDING && (lr & LR_HW) && field_get(LR_PINTID, lr) == TIMER_PPI);
+    assert_int_equal(vgic_take_ppi(v, TIMER_PPI), VGIC_NO_LR); // it is there already
+}
+
+static void a_timer_waits_while_every_list_register_is_taken(void **state) {
+    (void)state;
+    irq_write(0, GICD_ISENABLER, TIMER_PPI);
+    for (u32 sgi = 0; sgi < 4; sgi++) {
+        irq_write(0, GICD_ISENABLER, sgi);
+        irq_set_priority(0, sgi, 0x80);
+        send_sgi(0, sgi, 1);
+    }
+    irq_set_priority(0, TIMER_PPI, 0xa0);
+    assert_int_equal(vgic_take_ppi(&vcpus[0], TIMER_PPI), VGIC_NO_LR);
+    timer_set(0, true);
+    for (u32 sgi = 0; sgi < 4; sgi++)
+        assert_in_range(take(0), 0, 3);
+    assert_int_equal(take(0), TIMER_PPI);
+    assert_int_equal(take(0), TIMER_PPI); // its line is still up
+    hw[0].timer_level = false;
+}
+
+static void a_timer_taken_back_by_software_asks_its_line_again(void **state) {
+    (void)state;
+    irq_write(0, GICD_ISENABLER, TIMER_PPI);
+    timer_set(0, true);
+    irq_write(0, GICD_ICPENDR, TIMER_PPI); // of a level that is up this changes nothing
+    assert_true(irq_read(0, GICD_ISPENDR, TIMER_PPI));
+    assert_int_equal(guest_ack(0), TIMER_PPI);
+    irq_write(0, GICD_ICACTIVER, TIMER_PPI); // the guest ends it by register: due again, as long as the line is up
+    assert_false(irq_read(0, GICD_ISACTIVER, TIMER_PPI));
+    assert_true(irq_read(0, GICD_ISPENDR, TIMER_PPI));
+    guest_eoi(0, TIMER_PPI);
+    assert_int_equal(guest_ack(0), TIMER_PPI);
+    hw[0].timer_level = false;
+    guest_eoi(0, TIMER_PPI);
+    assert_int_equal(take(0), SPURIOUS);
+}
+
 // ── Life cycle ──────────────────────────────────────────────────────────────────────────────────────────────────────
 static void a_halted_vcpu_is_ready_when_something_is_deliverable(void **state) {
     (void)state;
@@ -601,6 +667,10 @@ int main(void) {
         test_on(one, the_timers_line_shows_in_ispendr),
         test_on(one, a_timer_set_anew_while_disabled_is_forgotten),
         test_on(one, disabling_a_delivered_timer_keeps_it_for_later),
+        test_on(one, a_timer_that_ticks_uses_one_list_register_whichever_way_it_takes),
+        test_on(one, a_timer_is_taken_at_once_only_if_nothing_else_is_to_be_done),
+        test_on(one, a_timer_waits_while_every_list_register_is_taken),
+        test_on(one, a_timer_taken_back_by_software_asks_its_line_again),
         test_on(one, a_halted_vcpu_is_ready_when_something_is_deliverable),
         test_on(one, a_halted_vcpu_is_ready_for_a_level_that_outlived_its_interrupt),
         test_on(two, switching_a_vcpu_on_resets_its_interface_and_loses_nothing),

@@ -107,9 +107,9 @@ static bool maintenance(u32 id) {
 static void interrupts(u32 id) {
     for (u32 turn = 0; hw[id].kicked || maintenance(id) || (hw[id].timer_level && !hw[id].timer_active); turn++) {
         assert_true(turn < 8); // a guest that never gets to run
-        bool kicked = hw[id].kicked;
+        bool maintained = maintenance(id);
         leave(id);
-        if (!kicked)
+        if (maintained) // the timer's interrupt asks for nothing else
             vcpus[id].irq_work = 1;
         enter(id);
     }
