@@ -26,7 +26,7 @@ enum { VPLIC_SSI = 1, VPLIC_STI = 5, VPLIC_SEI = 9 };
 // What the architecture does with it:
 //   entry   if dirty: hvip.VSTIP and VSEIP as in levels; VSSIP set if soft, else left alone; clears soft and dirty
 //   load    as entry, and VSSIP as it was at save
-//   halt    (before it gives out VEXIT_HALT or a CPU_SUSPEND that keeps state) notes vsie in enabled; does not give it
+//   halt    (before it gives out VEXIT_HALT or CPU_SUSPEND) notes vsie in enabled; does not give it
 //           out while vsip & vsie
 struct vplic_cpuif {
     u32 levels; // bits VPLIC_STI and VPLIC_SEI
