@@ -346,12 +346,15 @@ static size_t vplic_describe(struct vm *vm, char *buf, size_t size) {
         const u32 w = id / 64;
         if (!((plic->pending[w] | plic->claimed[w]) & bit_of(id)))
             continue;
-        const size_t at = MIN(used, size);
         const int n =
-            snprintf(buf + at, size - at, "source %u%s%s%s priority %u contexts 0x%x\n", id,
+            snprintf(buf, size, "source %u%s%s%s priority %u contexts 0x%x\n", id,
                      plic->pending[w] & bit_of(id) ? " pending" : "", plic->claimed[w] & bit_of(id) ? " claimed" : "",
                      plic->line[w] & bit_of(id) ? " high" : "", plic->priority[id], plic->enabled_by[id]);
-        used += n < 0 ? 0 : MIN((size_t)n, size - at ? size - at - 1 : 0);
+        const size_t wrote = n < 0 || size == 0 ? 0 : MIN((size_t)n, size - 1);
+        if (wrote)
+            buf += wrote;
+        size -= wrote;
+        used += wrote;
     }
     plic_unlock(plic, nullptr);
     return used;
