@@ -78,9 +78,16 @@ void timers_set(struct vcpu *v, u64 value) {
         csr_write(CSR_VSTIMECMP, value);
         return;
     }
+    struct vplic_cpuif *cif = v->arch.cpuif;
     v->arch.vstimecmp = value;
     bool level = arch_irq_level(v, VPLIC_STI);
-    v->vm->irqchip_ops->set_ppi(v, VPLIC_STI, level);
+    if (level || (cif->levels & BIT(VPLIC_STI))) {
+        v->vm->irqchip_ops->set_ppi(v, VPLIC_STI, level);
+        if (!level) // at once: the call may go straight back into the guest
+            csr_clear(CSR_HVIP, BIT(IRQ_VSTI));
+        else
+            csr_set(CSR_HVIP, BIT(IRQ_VSTI));
+    }
     timer_arm(&v->arch.timers->virt, level ? TIMER_NEVER : deadline_ns(v, value));
 }
 
