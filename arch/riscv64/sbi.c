@@ -292,7 +292,7 @@ static bool dbcn_call(struct vcpu *v, struct vexit *exit) {
     u64 *x = v->arch.x;
     switch (x[16]) {
     case DBCN_WRITE:
-        if (x[12] != 0)
+        if (x[12] != 0 || x[10] > v->vm->cfg.memory)
             return answered(v, SBI_INVALID_PARAM);
         exit->kind = VEXIT_HYPERCALL;
         exit->nr = HYPERCALL_CONSOLE_WRITE;
