@@ -1,68 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // Synchronous exits of a guest: from scause, stval, htval and htinst to a struct vexit.
+#include "insn.h"
 #include "riscv64.h"
 #include "vm.h"
 
 #define INSN_WFI 0x10500073u
 #define INSN_WRS_NTO 0x00d00073u
 #define INSN_WRS_STO 0x01d00073u
-enum { OP_LOAD = 0x03, OP_STORE = 0x23 };
-enum { F3_B = 0, F3_H = 1, F3_W = 2, F3_D = 3, F3_UNSIGNED = 4 };
-
-static u32 bits(u32 value, u32 high, u32 low) {
-    return (value >> low) & ((2u << (high - low)) - 1);
-}
-
-// Loads and stores in the form that htinst has (§22.6.3): opcode, funct3 and the register of the data.
-static u32 as_load(u32 rd, u32 funct3) {
-    return OP_LOAD | rd << 7 | funct3 << 12;
-}
-static u32 as_store(u32 rs2, u32 funct3) {
-    return OP_STORE | rs2 << 20 | funct3 << 12;
-}
-
-// Zcb (§28.11): bytes and halfwords.
-static u32 expand_zcb(u32 insn) {
-    u32 reg = 8 + bits(insn, 4, 2);
-    switch (bits(insn, 12, 10)) {
-    case 0:
-        return as_load(reg, F3_B | F3_UNSIGNED);
-    case 1:
-        return as_load(reg, bits(insn, 6, 6) ? F3_H : F3_H | F3_UNSIGNED);
-    case 2:
-        return as_store(reg, F3_B);
-    case 3:
-        return bits(insn, 6, 6) ? 0 : as_store(reg, F3_H);
-    default:
-        return 0;
-    }
-}
-
-// A 16-bit load or store of an integer register (chapter 26); 0: not one.
-static u32 expand(u32 insn) {
-    u32 reg = 8 + bits(insn, 4, 2), funct3 = bits(insn, 15, 13);
-    if ((insn & 3) == 2) { // relative to the stack pointer
-        u32 rd = bits(insn, 11, 7), rs2 = bits(insn, 6, 2);
-        return funct3 == 2 || funct3 == 3   ? as_load(rd, funct3)
-               : funct3 == 6 || funct3 == 7 ? as_store(rs2, funct3 - 4)
-                                            : 0;
-    }
-    if (insn & 3)
-        return 0;
-    switch (funct3) {
-    case 2:
-    case 3:
-        return as_load(reg, funct3);
-    case 4:
-        return expand_zcb(insn);
-    case 6:
-    case 7:
-        return as_store(reg, funct3 - 4);
-    default:
-        return 0;
-    }
-}
-
 // A fault of ours changes sepc, sstatus.SPP and hstatus.SPV: the guest's sepc is saved, SPVP has what SPP was.
 void guest_return_mode(void) {
     u64 hstatus = csr_read(CSR_HSTATUS);
@@ -93,7 +37,7 @@ static bool faulting_access(struct vcpu *v, u32 *out) {
         if (!fetch(v, &insn))
             return false;
         v->arch.insn_length = (insn & 3) == 3 ? 4 : 2;
-        *out = (insn & 3) == 3 ? insn : expand(insn);
+        *out = (insn & 3) == 3 ? insn : insn_expand(insn);
         return true;
     }
     v->arch.insn_length = insn & 2 ? 4 : 2;
@@ -108,22 +52,20 @@ static bool decode_access(struct vcpu *v, u64 scause, struct vexit *exit) {
     exit->write = scause == CAUSE_STORE_GUEST_PAGE;
     if (!faulting_access(v, &insn))
         return true;
-    u32 funct3 = bits(insn, 14, 12);
+    struct insn_access access;
     // Floating-point and atomic accesses, and those of the page-table walker, are no device accesses that we can serve.
-    if (unlikely(bits(insn, 6, 0) != (exit->write ? OP_STORE : OP_LOAD) ||
-                 funct3 > (exit->write ? F3_D : F3_W | F3_UNSIGNED))) {
+    if (unlikely(!insn_access(insn, &access) || access.write != exit->write)) {
         exit->kind = VEXIT_FAULT;
         return false;
     }
     exit->kind = VEXIT_MMIO;
-    exit->size = (u8)(1u << (funct3 & 3));
+    exit->size = access.size;
+    exit->reg = access.reg;
+    exit->sign = access.sign;
     if (exit->write) {
-        u64 value = v->arch.x[bits(insn, 24, 20)];
-        exit->value = exit->size == 8 ? value : value & (BIT(8 * exit->size) - 1);
-        return false;
+        u64 value = v->arch.x[access.reg];
+        exit->value = access.size == 8 ? value : value & (BIT(8 * access.size) - 1);
     }
-    exit->reg = (u8)bits(insn, 11, 7);
-    exit->sign = !(funct3 & F3_UNSIGNED);
     return false;
 }
 
