@@ -10,7 +10,7 @@ CACHE := $(or $(BULKHEAD_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/bulkhead)
 VMS ?= vms/linux-a.toml vms/linux-b.toml
 SMP ?= 4
 MEM ?= 2G
-CPU ?= cortex-a57
+CPU ?=
 APPEND ?=
 QEMU_ARGS ?=
 
@@ -47,7 +47,7 @@ include scripts/soak.mk
 all: image host
 
 run: image host guests
-	$(Q)$(HOST)/bulkhead run --arch $(ARCH) --smp $(SMP) --memory $(MEM) --cpu $(CPU) --append '$(APPEND)' \
+	$(Q)$(HOST)/bulkhead run --arch $(ARCH) --smp $(SMP) --memory $(MEM) $(if $(CPU),--cpu $(CPU)) --append '$(APPEND)' \
 	    --image $(OUT)/bulkhead.bin -C $(GUESTS) $(VMS) $(if $(QEMU_ARGS),-- $(QEMU_ARGS))
 
 help:

@@ -426,13 +426,25 @@ static bool push(void) {
     return taken == n;
 }
 
+// Is there untold output of a VM that is shown? What a terminal is not shown, such as a page of zero bytes, may fill
+// nothing.
+static bool more_to_tell(void) {
+    const enum console_mode mode = atomic_load_explicit(&con->mode, memory_order_relaxed);
+    for (u32 i = 0, n = slots(); i < n; i++) {
+        struct console *c = console_at(i);
+        if (c && (mode == CONSOLE_ALL || (mode == CONSOLE_ATTACHED && c == con->attached)) && c->cursor != ring_head(c))
+            return true;
+    }
+    return false;
+}
+
 static enum pump pump(u64 *deadline) {
     if (con->out_len == 0) {
         change_view();
         console_input();
         fill(deadline);
         if (con->out_len == 0 && !atomic_load_explicit(&con->change, memory_order_relaxed))
-            return PUMP_IDLE;
+            return more_to_tell() ? PUMP_MORE : PUMP_IDLE;
     }
     return push() ? PUMP_MORE : PUMP_FULL;
 }

@@ -63,10 +63,7 @@ int fdt_gen(const struct vm *vm, gpa_t initrd, u64 initrd_size, void *buf, size_
     err |= fdt_begin_node(buf, "");
     err |= fdt_property_u32(buf, "#address-cells", 2);
     err |= fdt_property_u32(buf, "#size-cells", 2);
-    err |= fdt_property_string(buf, "compatible", "linux,dummy-virt");
-    err |= fdt_property_string(buf, "model", "linux,dummy-virt");
-    err |= fdt_property_u32(buf, "interrupt-parent", FDT_PHANDLE_INTC);
-    err |= fdt_property(buf, "dma-coherent", "", 0);
+    err |= arch_guest_fdt_root(buf);
     err |= gen_chosen(vm, initrd, initrd_size, buf);
     err |= gen_memory(vm, buf);
     err |= arch_guest_fdt(vm, buf);

@@ -2,11 +2,12 @@
 // Reads the machine's device tree into a struct board. fdt_check_full() has vouched for the tree's structure before
 // anything else looks at it; what the properties say is checked here. One walk over the tree notes where the
 // interesting nodes lie, for libfdt finds a node's parents only by walking again.
-#include "board.h"
-
 #include <libfdt.h>
 #include <stdio.h>
 #include <string.h>
+
+#include "board.h"
+#include "fdt_isa.h"
 
 enum {
     MAX_DEPTH = 16,
@@ -16,7 +17,9 @@ enum {
     GIC_SPI_COUNT = 988,
     GIC_TYPE_SPI = 0, // first cell of a specifier, devicetree binding arm,gic-v3
     GIC_TYPE_PPI = 1,
-    IRQ_TYPE_EDGE = 3, // flags: rising or falling edge
+    IRQ_TYPE_EDGE = 3,    // flags: rising or falling edge
+    RISCV_SEI = 9,        // binding riscv,cpu-intc: the supervisor's external interrupt
+    RISCV_SOURCES = 1023, // of a PLIC or an APLIC at most
 };
 
 // A node and its ancestors: node[0] is the root, node[depth] the node itself.
@@ -36,8 +39,11 @@ struct reader {
     struct place console; // where stdout-path points, or else the first UART we know
     struct place irqchip;
     struct place timer;
-    u32 gic_phandle; // 0: no interrupt controller that we know
-    u32 gic_cells;   // of an interrupt specifier
+    struct place imsic;
+    u32 chip_phandle;             // 0: no interrupt controller that we know
+    u32 chip_cells;               // of an interrupt specifier
+    s64 cpu;                      // index of the CPU whose children are walked, or negative
+    u32 cpu_intc[BOARD_MAX_CPUS]; // phandle of each hart's own interrupt controller
 };
 
 // ── Properties ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -242,12 +248,32 @@ static struct irq gic_specifier(const fdt32_t *cells) {
     return irq;
 }
 
-// Does the node's `interrupts` speak of the GIC? The nearest interrupt-parent upwards decides (specification §2.4).
-static bool irq_parent_is_gic(const struct reader *r, const struct place *at) {
+// Bindings sifive,plic-1.0.0: a source; riscv,aplic: a source and flags.
+static struct irq source_specifier(const fdt32_t *cells, u32 width) {
+    const u32 source = fdt32_ld(cells);
+    return (struct irq){
+        .intid = source <= RISCV_SOURCES ? source : 0,
+        .edge = width > 1 && (fdt32_ld(cells + 1) & IRQ_TYPE_EDGE) != 0,
+    };
+}
+
+// How many cells a specifier has at least, for us to read it.
+static u32 specifier_width(const struct reader *r) {
+    const enum irqchip_kind kind = r->board->irqchip.kind;
+    return kind == IRQCHIP_PLIC ? 1 : kind == IRQCHIP_APLIC || kind == IRQCHIP_IMSIC ? 2 : 3;
+}
+
+static struct irq specifier(const struct reader *r, const fdt32_t *cells) {
+    return specifier_width(r) == 3 ? gic_specifier(cells) : source_specifier(cells, specifier_width(r));
+}
+
+// Does the node's `interrupts` speak of the controller? The nearest interrupt-parent upwards decides (specification
+// §2.4).
+static bool irq_parent_is_chip(const struct reader *r, const struct place *at) {
     for (int level = at->depth; level >= 0; level--) {
         const u32 parent = prop_u32(r->fdt, at->node[level], "interrupt-parent", 0);
         if (parent)
-            return parent == r->gic_phandle;
+            return parent == r->chip_phandle;
     }
     return false;
 }
@@ -256,31 +282,31 @@ static bool irq_parent_is_gic(const struct reader *r, const struct place *at) {
 static struct irq irq_extended(const struct reader *r, const fdt32_t *cells, u32 count, u32 index) {
     for (u32 i = 0; count; i++) {
         const u32 phandle = fdt32_ld(cells);
-        u32 width = r->gic_cells;
-        if (phandle != r->gic_phandle)
+        u32 width = r->chip_cells;
+        if (phandle != r->chip_phandle)
             width = prop_u32(r->fdt, fdt_node_offset_by_phandle(r->fdt, phandle), "#interrupt-cells", UINT32_MAX);
         if (width >= count)
             break;
         if (i == index)
-            return phandle == r->gic_phandle ? gic_specifier(cells + 1) : (struct irq){0};
+            return phandle == r->chip_phandle ? specifier(r, cells + 1) : (struct irq){0};
         cells += 1 + width;
         count -= 1 + width;
     }
     return (struct irq){0};
 }
 
-// The node's interrupt number `index`, if it goes to the GIC.
+// The node's interrupt number `index`, if it goes to the controller.
 static struct irq node_irq(const struct reader *r, const struct place *at, u32 index) {
     u32 count;
-    if (r->gic_cells < 3)
+    if (r->chip_cells < specifier_width(r))
         return (struct irq){0};
     const fdt32_t *cells = prop_cells(r->fdt, self(at), "interrupts-extended", &count);
     if (count)
         return irq_extended(r, cells, count, index);
     cells = prop_cells(r->fdt, self(at), "interrupts", &count);
-    if (index >= count / r->gic_cells || !irq_parent_is_gic(r, at))
+    if (index >= count / r->chip_cells || !irq_parent_is_chip(r, at))
         return (struct irq){0};
-    return gic_specifier(cells + index * r->gic_cells);
+    return specifier(r, cells + index * r->chip_cells);
 }
 
 // ── Devices ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -299,7 +325,8 @@ static const struct {
     enum irqchip_kind kind;
 } irqchips[] = {
     {"arm,gic-v3", IRQCHIP_GICV3},        {"arm,gic-400", IRQCHIP_GICV2},       {"arm,cortex-a15-gic", IRQCHIP_GICV2},
-    {"arm,cortex-a7-gic", IRQCHIP_GICV2}, {"arm,cortex-a9-gic", IRQCHIP_GICV2},
+    {"arm,cortex-a7-gic", IRQCHIP_GICV2}, {"arm,cortex-a9-gic", IRQCHIP_GICV2}, {"sifive,plic-1.0.0", IRQCHIP_PLIC},
+    {"riscv,plic0", IRQCHIP_PLIC},        {"riscv,aplic", IRQCHIP_APLIC},       {"riscv,imsics", IRQCHIP_IMSIC},
 };
 
 static bool list_contains(const char *list, int length, const char *compatible) {
@@ -346,18 +373,9 @@ static void read_uart(const struct reader *r) {
     r->board->uart = uart;
 }
 
-static void read_irqchip(struct reader *r) {
+static void read_gicv3(struct reader *r, struct board_irqchip *chip) {
     const struct place *at = &r->irqchip;
-    struct board_irqchip *chip = &r->board->irqchip;
     u32 count;
-    if (chip->kind == IRQCHIP_NONE)
-        return;
-    r->gic_phandle = fdt_get_phandle(r->fdt, self(at));
-    r->gic_cells = prop_u32(r->fdt, self(at), "#interrupt-cells", 3);
-    if (r->gic_cells > 8)
-        r->gic_cells = 0;
-    if (chip->kind != IRQCHIP_GICV3)
-        return;
     if (!node_reg(r->fdt, at, 0, &chip->dist)) {
         *chip = (struct board_irqchip){0};
         return;
@@ -370,8 +388,61 @@ static void read_irqchip(struct reader *r) {
         chip->redist_stride = 0;
     // Its own interrupt needs no look at the parent: a GIC's maintenance interrupt is its own PPI.
     const fdt32_t *cells = prop_cells(r->fdt, self(at), "interrupts", &count);
-    if (r->gic_cells >= 3 && count >= r->gic_cells)
+    if (r->chip_cells >= 3 && count >= r->chip_cells)
         chip->maintenance_irq = gic_specifier(cells).intid;
+}
+
+// A RISC-V controller lists the wires to the harts; the place in the list is the number of the context.
+static void read_contexts(const struct reader *r, int node) {
+    u32 count;
+    const fdt32_t *wires = prop_cells(r->fdt, node, "interrupts-extended", &count);
+    for (u32 i = 0; i < count / 2; i++) {
+        const u32 phandle = fdt32_ld(wires + 2 * i), wire = fdt32_ld(wires + 2 * i + 1);
+        for (u32 cpu = 0; wire == RISCV_SEI && cpu < r->board->cpu_count; cpu++)
+            if (phandle && r->cpu_intc[cpu] == phandle)
+                r->board->cpus[cpu].irq_context = i;
+    }
+}
+
+// An APLIC without wires of its own sends messages to the IMSICs.
+static void read_imsic(struct reader *r, struct board_irqchip *chip) {
+    const int node = self(&r->imsic);
+    chip->kind = IRQCHIP_IMSIC;
+    chip->ids = prop_u32(r->fdt, node, "riscv,num-ids", 0);
+    chip->guest_index_bits = prop_u32(r->fdt, node, "riscv,guest-index-bits", 0);
+    for (u32 i = 0; i < BOARD_MAX_GICR && node_reg(r->fdt, &r->imsic, i, &chip->redist[i]); i++)
+        chip->redist_count++;
+    read_contexts(r, node);
+}
+
+static void read_riscv_irqchip(struct reader *r, struct board_irqchip *chip) {
+    const struct place *at = &r->irqchip;
+    const bool plic = chip->kind == IRQCHIP_PLIC;
+    if (!node_reg(r->fdt, at, 0, &chip->dist)) {
+        *chip = (struct board_irqchip){0};
+        return;
+    }
+    const u32 sources = prop_u32(r->fdt, self(at), plic ? "riscv,ndev" : "riscv,num-sources", 0);
+    chip->sources = MIN(sources, (u32)RISCV_SOURCES);
+    if (!plic && r->imsic.depth >= 0 && fdt_getprop(r->fdt, self(at), "msi-parent", nullptr))
+        read_imsic(r, chip);
+    else
+        read_contexts(r, self(at));
+}
+
+static void read_irqchip(struct reader *r) {
+    const struct place *at = &r->irqchip;
+    struct board_irqchip *chip = &r->board->irqchip;
+    if (chip->kind == IRQCHIP_NONE)
+        return;
+    r->chip_phandle = fdt_get_phandle(r->fdt, self(at));
+    r->chip_cells = prop_u32(r->fdt, self(at), "#interrupt-cells", specifier_width(r));
+    if (r->chip_cells > 8)
+        r->chip_cells = 0;
+    if (chip->kind == IRQCHIP_GICV3)
+        read_gicv3(r, chip);
+    else if (chip->kind != IRQCHIP_GICV2)
+        read_riscv_irqchip(r, chip);
 }
 
 // The place of a timer interrupt in the list: by name if there are names, else in the binding's order.
@@ -427,7 +498,25 @@ static void read_reservation_block(const struct reader *r) {
     }
 }
 
-static void read_cpu(const struct reader *r, const struct place *at) {
+static void read_isa(const struct reader *r, int node) {
+    struct board *board = r->board;
+    char isa[BOARD_ISA_MAX] = "";
+    int size = 0;
+    const char *list = fdt_getprop(r->fdt, node, "riscv,isa-extensions", &size);
+    for (int at = 0; list && at < size;) {
+        const size_t n = strnlen(list + at, (size_t)(size - at));
+        isa_add(isa, sizeof(isa), list + at, n);
+        at += (int)n + 1;
+    }
+    if (!list && (list = fdt_getprop(r->fdt, node, "riscv,isa", &size)))
+        isa_add_string(isa, sizeof(isa), list, (size_t)size);
+    if (board->cpu_count == 1)
+        memcpy(board->isa, isa, sizeof(isa));
+    else
+        isa_keep_common(board->isa, isa);
+}
+
+static void read_cpu(struct reader *r, const struct place *at) {
     struct board *board = r->board;
     u32 address_cells, size_cells, count;
     u64 hwid;
@@ -439,10 +528,13 @@ static void read_cpu(const struct reader *r, const struct place *at) {
     for (u32 i = 0; i < board->cpu_count; i++)
         if (board->cpus[i].hwid == hwid)
             return;
-    if (board->cpu_count == BOARD_MAX_CPUS)
+    if (board->cpu_count == BOARD_MAX_CPUS) {
         board->cpus_ignored++;
-    else
-        board->cpus[board->cpu_count++].hwid = hwid;
+        return;
+    }
+    r->cpu = board->cpu_count;
+    board->cpus[board->cpu_count++] = (struct board_cpu){.hwid = hwid, .irq_context = BOARD_NO_CONTEXT};
+    read_isa(r, self(at));
 }
 
 // ── The walk ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -461,6 +553,15 @@ static enum section section_of(const void *fdt, int node) {
     return SECTION_OTHER;
 }
 
+// APLICs and IMSICs are there once for each privilege level. The machine's APLIC has the supervisor's as its child.
+static bool is_supervisors(const void *fdt, int node) {
+    u32 count;
+    const fdt32_t *wires = prop_cells(fdt, node, "interrupts-extended", &count);
+    if (fdt_getprop(fdt, node, "riscv,children", nullptr))
+        return false;
+    return count < 2 || fdt32_ld(wires + 1) == RISCV_SEI;
+}
+
 static void visit_device(struct reader *r, const struct place *at, const struct traits *traits) {
     const char *list = traits->compatible.bytes;
     const int length = traits->compatible.size;
@@ -468,7 +569,12 @@ static void visit_device(struct reader *r, const struct place *at, const struct 
         return;
     const enum irqchip_kind chip = irqchip_kind_of(list, length);
     const enum uart_kind uart = uart_kind_of(list, length);
-    if (chip != IRQCHIP_NONE && r->board->irqchip.kind == IRQCHIP_NONE) {
+    if (chip == IRQCHIP_IMSIC) {
+        if (r->imsic.depth < 0 && is_supervisors(r->fdt, self(at)))
+            r->imsic = *at;
+    } else if (chip == IRQCHIP_APLIC && !is_supervisors(r->fdt, self(at))) {
+        return;
+    } else if (chip != IRQCHIP_NONE && r->board->irqchip.kind == IRQCHIP_NONE) {
         r->board->irqchip.kind = chip;
         r->irqchip = *at;
     } else if (uart != UART_NONE && r->console.depth < 0) {
@@ -483,6 +589,8 @@ static void visit_device(struct reader *r, const struct place *at, const struct 
 static void visit(struct reader *r, const struct place *at, const struct traits *traits) {
     if (at->depth == 1)
         r->section = section_of(r->fdt, self(at));
+    if (at->depth == 1 && r->section == SECTION_CPUS)
+        r->board->timer.frequency_hz = prop_u32(r->fdt, self(at), "timebase-frequency", 0);
     if (at->depth == 1 && r->section == SECTION_CHOSEN) {
         r->chosen = self(at);
     } else if (at->depth == 1 && r->section == SECTION_ALIASES) {
@@ -494,8 +602,12 @@ static void visit(struct reader *r, const struct place *at, const struct traits 
         if (is_enabled(traits))
             read_reserved(r, at);
     } else if (at->depth == 2 && r->section == SECTION_CPUS) {
+        r->cpu = -1;
         if (value_is(&traits->device_type, "cpu") && is_enabled(traits))
             read_cpu(r, at);
+    } else if (at->depth == 3 && r->section == SECTION_CPUS) {
+        if (r->cpu >= 0 && list_contains(traits->compatible.bytes, traits->compatible.size, "riscv,cpu-intc"))
+            r->cpu_intc[r->cpu] = fdt_get_phandle(r->fdt, self(at));
     } else if (at->depth > 0) {
         visit_device(r, at, traits);
     }
@@ -609,7 +721,9 @@ int fdt_read_board(const void *fdt, u64 max_size, struct board *board, char *why
         .aliases = -1,
         .console.depth = -1,
         .irqchip.depth = -1,
+        .imsic.depth = -1,
         .timer.depth = -1,
+        .cpu = -1,
     };
     *board = (struct board){0};
     if (why_size)

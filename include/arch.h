@@ -129,11 +129,13 @@ bool arch_irq_level(struct vcpu *v, u32 ppi);
 void arch_probe(struct board *board);
 // A character out before anything is set up. Boot.
 void arch_early_putc(char c);
-// The guest's machine: RAM base, and the nodes for CPUs, interrupt controller, timer and firmware (libfdt sequential
-// write, called inside the root node). Task.
+// The guest's machine: RAM base; the root node's own properties (which machine it is, and what its devices have in
+// common), and the nodes for CPUs, interrupt controller, timer and firmware (libfdt sequential write, called inside the
+// root node). Task.
 u64 arch_guest_ram_base(void);
 [[nodiscard]] int arch_guest_devices(struct vm *vm); // creates the irqchip and the fixed devices
 void arch_guest_devices_fini(struct vm *vm);
+[[nodiscard]] int arch_guest_fdt_root(void *fdt);
 [[nodiscard]] int arch_guest_fdt(const struct vm *vm, void *fdt);
 // Which architecture's images the planner asks for (enum plan_arch). Any.
 u32 arch_plan(void);

@@ -10,6 +10,7 @@ enum {
     BOARD_MAX_REGIONS = 32,
     BOARD_MAX_GICR = 8,
     BOARD_CMDLINE_MAX = 512,
+    BOARD_ISA_MAX = 1024,
 };
 
 struct region {
@@ -26,7 +27,7 @@ struct board_uart {
     u32 reg_shift; // 16550: registers lie 1 << reg_shift bytes apart
     u32 reg_width; // 16550: bytes an access, 1 or 4
     u32 clock_hz;  // 0: unknown, leave the divisor alone
-    u32 irq;       // host interrupt number (GIC INTID), 0: poll
+    u32 irq;       // host interrupt number (GIC INTID, PLIC or APLIC source), 0: poll
     bool irq_edge;
 };
 
@@ -34,22 +35,28 @@ enum irqchip_kind { IRQCHIP_NONE, IRQCHIP_GICV2, IRQCHIP_GICV3, IRQCHIP_PLIC, IR
 
 struct board_irqchip {
     enum irqchip_kind kind;
-    struct region dist;                   // GICD
-    struct region redist[BOARD_MAX_GICR]; // GICR regions
+    struct region dist;                   // GICD; PLIC; the supervisor's APLIC
+    struct region redist[BOARD_MAX_GICR]; // GICR regions; the supervisor's IMSICs
     u32 redist_count;
-    u64 redist_stride;   // 0: the architecture's default
-    u32 maintenance_irq; // INTID of the GIC maintenance interrupt
+    u32 sources;          // PLIC, APLIC: 1…sources
+    u32 ids;              // IMSIC: interrupt identities
+    u32 guest_index_bits; // IMSIC: 2^bits pages a CPU, the first one the supervisor's, the others for guests
+    u64 redist_stride;    // 0: the architecture's default
+    u32 maintenance_irq;  // INTID of the GIC maintenance interrupt
 };
 
 struct board_timer {
     u32 secure_irq, phys_irq, virt_irq, hyp_irq; // INTIDs, 0: absent
-    u32 frequency_hz;                            // 0: read it from the CPU
+    u32 frequency_hz;                            // 0: read it from the CPU, or there is no telling
 };
 
 enum psci_conduit { PSCI_NONE, PSCI_SMC, PSCI_HVC };
 
+enum : u32 { BOARD_NO_CONTEXT = UINT32_MAX };
+
 struct board_cpu {
-    u64 hwid; // MPIDR affinity or hartid
+    u64 hwid;        // MPIDR affinity or hartid
+    u32 irq_context; // PLIC: its supervisor context; APLIC, IMSIC: its index there; or BOARD_NO_CONTEXT
 };
 
 struct board {
@@ -68,7 +75,11 @@ struct board {
     struct region fdt;    // the device tree itself
     struct region bundle; // size 0: none was given
     char cmdline[BOARD_CMDLINE_MAX];
+    char isa[BOARD_ISA_MAX]; // riscv64: the extensions that every hart has, "i_m_a_f_d_c_h_zicsr_sstc"
 };
+
+// Does every CPU have the ISA extension (lower case)? Any.
+bool board_has_isa(const struct board *board, const char *extension);
 
 // Reads a flattened device tree of at most max_size bytes. Task: boot. Malformed trees give -EINVAL and a line in `why`
 // (a printable sentence); what is missing but not fatal is left zero.

@@ -8,8 +8,8 @@ struct vm;
 
 enum { FDT_GEN_SIZE = 64 * 1024 }; // a buffer of this size holds the tree of any VM
 
-// The phandles of a generated tree. The root says interrupt-parent = FDT_PHANDLE_INTC; arch_guest_fdt gives the number
-// to the interrupt controller that the devices are wired to.
+// The phandles of a generated tree. arch_guest_fdt gives FDT_PHANDLE_INTC to the interrupt controller that the devices
+// are wired to.
 enum { FDT_PHANDLE_INTC = 1, FDT_PHANDLE_CLOCK, FDT_PHANDLE_FIRST_FREE };
 
 // Writes the tree of the VM into buf (8-byte aligned). initrd_size 0: there is no initrd. fdt_totalsize(buf) tells the

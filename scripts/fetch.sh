@@ -3,7 +3,7 @@
 # Fetches what is not a Debian package of this system, from the mirror that apt uses, into a cache:
 #   fetch.sh libfdt [DIR]    libfdt's sources; unpacked into DIR
 #   fetch.sh toml-test       the cases of the official TOML test suite
-#   fetch.sh guests          Debian's kernels for arm64 and a busybox initrd
+#   fetch.sh guests ARCH     Debian's kernels for aarch64 or riscv64 and a busybox initrd
 #   fetch.sh all             all of it
 # What the cache holds is not fetched again. BULKHEAD_CACHE is where it is, BULKHEAD_MIRROR another mirror.
 set -eu
@@ -13,7 +13,6 @@ cd "$(dirname "$0")/.."
 dtc=device-tree-compiler_1.7.2.orig.tar.xz
 dtc_sha256=92d8ca769805ae1f176204230438fe52808f4e1c7944053c9eec0e649b237539
 guest_suite=trixie
-guests=$cache/guests/aarch64
 toml_test=$cache/toml-test
 
 # A file of the mirror's pool, checked.
@@ -32,11 +31,11 @@ pool_file() { # path sha256
 }
 
 # Guests come from a Debian release that is not the host's: a private apt root resolves and checks them, and the system's
-# own packages never hear of it.
-apt_root() {
-    root=$cache/apt
-    [ -z "${apt_ready:-}" ] || return 0
-    apt_ready=1
+# own packages never hear of it. One root for each of Debian's architectures.
+apt_root() { # debian-architecture
+    root=$cache/apt/$1
+    case " ${apt_ready:-} " in *" $1 "*) return 0 ;; esac
+    apt_ready="${apt_ready:-} $1"
     from=$(mirror)
     keys=$(keyring)
     mkdir -p "$root/state/lists/partial" "$root/cache/archives/partial" "$root/none"
@@ -46,8 +45,8 @@ apt_root() {
 #clear APT::Architectures;
 #clear APT::Update;
 #clear DPkg::Post-Invoke;
-APT::Architecture "arm64";
-APT::Architectures { "arm64"; };
+APT::Architecture "$1";
+APT::Architectures { "$1"; };
 APT::Default-Release "";
 APT::Sandbox::User "";
 Acquire::Languages "none";
@@ -59,24 +58,25 @@ Dir::Etc::sourceparts "$root/none";
 Dir::Etc::preferences "$root/none/preferences";
 Dir::Etc::preferencesparts "$root/none";
 EOF
-    say "reading the package lists of Debian $guest_suite"
+    say "reading the package lists of Debian $guest_suite for $1"
     apt-get -c "$root/apt.conf" -qq update || die "apt could not read $guest_suite from $from"
 }
 
-# Downloads one package into the work directory and prints its file name.
+# Downloads one package into the work directory and prints its file name. After apt_root.
 download() { # package directory
-    (cd "$2" && apt-get -c "$cache/apt/apt.conf" -qq download "$1" >&2) || die "could not fetch the package $1"
+    (cd "$2" && apt-get -c "$root/apt.conf" -qq download "$1" >&2) || die "could not fetch the package $1"
     for file in "$2/$1"_*.deb; do echo "$file"; done
 }
 
 # The meta package names the current kernel.
-kernel() { # meta-package output-name
-    apt_root
-    package=$(apt-cache -c "$cache/apt/apt.conf" depends "$1" | sed -n 's/^ *Depends: \(linux-image-[0-9].*\)/\1/p' | head -n 1)
+kernel() { # debian-architecture meta-package output-name
+    apt_root "$1"
+    shift
+    package=$(apt-cache -c "$root/apt.conf" depends "$1" | sed -n 's/^ *Depends: \(linux-image-[0-9].*\)/\1/p' | head -n 1)
     [ -n "$package" ] || die "$1 names no kernel"
     say "fetching $package"
     deb=$(download "$package" "$work")
-    dpkg-deb --fsys-tarfile "$deb" | tar -xOf - --wildcards './boot/vmlinuz-*' >"$guests/debian/$2.part"
+    dpkg-deb --fsys-tarfile "$deb" | tar -xOf - --wildcards './boot/vmlinu[xz]-*' >"$guests/debian/$2.part"
     [ -s "$guests/debian/$2.part" ] || die "$package holds no kernel"
     rm -f "$deb"
     mv "$guests/debian/$2.part" "$guests/debian/$2"
@@ -92,7 +92,7 @@ fetch_libfdt() { # [directory]
 
 fetch_toml_test() {
     if [ -d "$toml_test/valid" ]; then return; fi
-    apt_root
+    apt_root arm64
     say "fetching the TOML test suite"
     deb=$(download golang-github-burntsushi-toml-dev "$work")
     dpkg-deb -x "$deb" "$work/toml"
@@ -102,13 +102,21 @@ fetch_toml_test() {
     mv "$toml_test/valid.part" "$toml_test/valid"
 }
 
-fetch_guests() {
+fetch_guests() { # architecture
+    guests=$cache/guests/$1
     mkdir -p "$guests/debian"
-    [ -e "$guests/debian/Image" ] || kernel linux-image-arm64 Image
-    [ -e "$guests/debian/Image-cloud" ] || kernel linux-image-cloud-arm64 Image-cloud
-    [ -e "$guests/debian/Image-rt" ] || kernel linux-image-rt-arm64 Image-rt
+    case $1 in
+    aarch64)
+        debian=arm64
+        [ -e "$guests/debian/Image-cloud" ] || kernel $debian linux-image-cloud-arm64 Image-cloud
+        [ -e "$guests/debian/Image-rt" ] || kernel $debian linux-image-rt-arm64 Image-rt
+        ;;
+    riscv64) debian=riscv64 ;;
+    *) die "there are no guests for '$1'" ;;
+    esac
+    [ -e "$guests/debian/Image" ] || kernel $debian linux-image-$debian Image
     if [ ! -e "$guests/busybox" ]; then
-        apt_root
+        apt_root $debian
         say "fetching busybox-static"
         deb=$(download busybox-static "$work")
         dpkg-deb -x "$deb" "$work/busybox"
@@ -137,7 +145,7 @@ trap 'exit 1' INT TERM HUP
 case ${1:-} in
 libfdt) fetch_libfdt "${2:-}" ;;
 toml-test) fetch_toml_test ;;
-guests) fetch_guests ;;
-all) fetch_libfdt && fetch_toml_test && fetch_guests ;;
-*) die "fetch.sh libfdt [DIR] | toml-test | guests | all" ;;
+guests) fetch_guests "${2:-}" ;;
+all) fetch_libfdt && fetch_toml_test && fetch_guests aarch64 && fetch_guests riscv64 ;;
+*) die "fetch.sh libfdt [DIR] | toml-test | guests ARCH | all" ;;
 esac

@@ -11,6 +11,7 @@ FREESTANDING := -ffreestanding -nostdlibinc -isystem lib/include -O2 -fpie -fvis
     -fdirect-access-external-data -ffunction-sections -fdata-sections -fno-common -fno-stack-protector \
     -fno-omit-frame-pointer -fno-asynchronous-unwind-tables -fno-strict-aliasing
 ARCH_FLAGS_aarch64 := --target=aarch64-none-elf -mgeneral-regs-only -mstrict-align -mno-outline-atomics -mcmodel=small
+ARCH_FLAGS_riscv64 := --target=riscv64-unknown-none-elf -march=rv64imac_zicsr_zifencei -mabi=lp64 -mno-relax -mcmodel=medany
 ARCH_FLAGS := $(ARCH_FLAGS_$(ARCH))
 IMAGE_CFLAGS := $(BASE) $(REPRODUCIBLE) $(ARCH_FLAGS) $(FREESTANDING) -Iinclude -Iarch/$(ARCH)
 # Link-time optimisation makes the way of an exit, which runs through five files, one piece of code. lib/ stays out of it:

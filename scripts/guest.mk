@@ -1,18 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
-# Our own guests: tests/guest/NAME.c, each linked with what lies in tests/guest/$(ARCH), become $(OUT)/guest/NAME.elf and .bin.
+# Our own guests: tests/guest/NAME.c and tests/guest/$(ARCH)/probes/NAME.c, each linked with what lies in tests/guest/common
+# and tests/guest/$(ARCH), become $(OUT)/guest/NAME.elf and .bin.
 
-GUEST_RUNTIME := $(sort $(wildcard tests/guest/$(ARCH)/*.c tests/guest/$(ARCH)/*.S))
+GUEST_RUNTIME := $(sort $(wildcard tests/guest/common/*.c tests/guest/$(ARCH)/*.c tests/guest/$(ARCH)/*.S))
 GUEST_LD := tests/guest/$(ARCH)/link.ld
-GUEST_ELF := $(patsubst tests/guest/%.c,$(OUT)/guest/%.elf,$(sort $(wildcard tests/guest/*.c)))
+GUEST_SRC := $(sort $(wildcard tests/guest/*.c tests/guest/$(ARCH)/probes/*.c))
+GUEST_ELF := $(patsubst %.c,$(OUT)/guest/%.elf,$(notdir $(GUEST_SRC)))
 GUEST_CFLAGS := $(BASE) $(REPRODUCIBLE) $(ARCH_FLAGS) -ffreestanding -nostdlibinc -isystem lib/include -O2 -fno-pie -fno-common \
-    -fno-stack-protector -ffunction-sections -Itests/guest -Itests/guest/$(ARCH) -Iinclude
+    -fno-stack-protector -ffunction-sections -Itests/guest/common -Itests/guest/$(ARCH) -Iinclude
 
 .PHONY: guest-programs
 guest-programs: $(GUEST_ELF:.elf=.bin)
 
-$(OUT)/guest/%.elf: $(OUT)/guest-obj/tests/guest/%.c.o $(GUEST_RUNTIME:%=$(OUT)/guest-obj/%.o) $(GUEST_LD)
+define guest_link
 	@mkdir -p $(@D)
 	$(call say,LD,$@)$(LD) -static --gc-sections --build-id=none -z max-page-size=4096 -T $(GUEST_LD) -o $@ $(filter %.o,$^)
+endef
+
+$(OUT)/guest/%.elf: $(OUT)/guest-obj/tests/guest/%.c.o $(GUEST_RUNTIME:%=$(OUT)/guest-obj/%.o) $(GUEST_LD)
+	$(guest_link)
+
+$(OUT)/guest/%.elf: $(OUT)/guest-obj/tests/guest/$(ARCH)/probes/%.c.o $(GUEST_RUNTIME:%=$(OUT)/guest-obj/%.o) $(GUEST_LD)
+	$(guest_link)
 
 $(GUEST_ELF:.elf=.bin): %.bin: %.elf
 	$(call say,BIN,$@)$(OBJCOPY) -O binary $< $@

@@ -17,7 +17,7 @@ $(LIBFDT): scripts/fetch.sh | $(TOOLCHAIN)
 
 .PHONY: guests
 guests: | $(TOOLCHAIN)
-	$(Q)scripts/fetch.sh guests
+	$(Q)scripts/fetch.sh guests $(ARCH)
 
 # Rewritten only when it changes, so that a commit rebuilds one file.
 $(BUILD)/version.h: FORCE

@@ -10,17 +10,18 @@ installed() {
     [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]
 }
 
-# QEMU 7.2 of Debian 12 itself is too old: whatever the suite, version 10 is wanted.
-recent_enough() {
+# QEMU 7.2 and OpenSBI 1.1 of Debian 12 itself are too old, whatever the suite: is this version of the package enough?
+recent_enough() { # package version
     case $1 in
-    qemu-system-*) dpkg --compare-versions "$(dpkg-query -W -f '${Version}' "$1")" ge 1:10 ;;
+    qemu-system-*) dpkg --compare-versions "$2" ge 1:10 ;;
+    opensbi) dpkg --compare-versions "$2" ge 1.5 ;;
     esac
 }
 
 missing= backports=
 while read -r package suite; do
     case $package in '' | '#'*) continue ;; esac
-    if installed "$package" && recent_enough "$package"; then continue; fi
+    if installed "$package" && recent_enough "$package" "$(dpkg-query -W -f '${Version}' "$package")"; then continue; fi
     case $suite in
     backports) backports="$backports $package" ;;
     *) missing="$missing $package" ;;
@@ -41,7 +42,7 @@ fi
 suite=$(. /etc/os-release && echo "${VERSION_CODENAME:-}")-backports
 for package in $backports; do
     candidate=$(apt-cache policy "$package" | sed -n 's/^  Candidate: //p')
-    if dpkg --compare-versions "${candidate:-0}" ge 1:10; then
+    if recent_enough "$package" "${candidate:-0}"; then
         install_packages "$package"
         continue
     fi

@@ -23,7 +23,7 @@ static const char usage_text[] =
     "      --arch A         aarch64, riscv64 or x86_64 (run: aarch64)\n"
     "      --memory M       the machine's memory, such as 2G (run: 2G)\n"
     "      --smp N          the machine's CPUs (run: 4)\n"
-    "      --cpu C          QEMU's CPU model (run: cortex-a57)\n"
+    "      --cpu C          QEMU's CPU model (run: cortex-a57, rv64)\n"
     "      --append STR     the hypervisor's command line, such as idle=shell\n"
     "      --image BIN      the hypervisor's image (run: the one built with this command)\n"
     "      --print          show the commands instead of running them\n"

@@ -13,6 +13,7 @@ static const struct machine {
     const char *arch, *qemu, *machine, *cpu, *image;
 } machines[] = {
     {"aarch64", "qemu-system-aarch64", "virt,virtualization=on,gic-version=3", "cortex-a57", "bulkhead.bin"},
+    {"riscv64", "qemu-system-riscv64", "virt", "rv64", "bulkhead.bin"},
 };
 
 enum { ARGS_MAX = 256, PATH_BYTES = 4096 };

@@ -112,6 +112,13 @@ static int gen_rtc(void *fdt) {
     return err | fdt_end_node(fdt);
 }
 
+int arch_guest_fdt_root(void *fdt) {
+    int err = fdt_property_string(fdt, "compatible", "linux,dummy-virt");
+    err |= fdt_property_string(fdt, "model", "linux,dummy-virt");
+    err |= fdt_property_u32(fdt, "interrupt-parent", FDT_PHANDLE_INTC);
+    return err | fdt_property(fdt, "dma-coherent", "", 0);
+}
+
 int arch_guest_fdt(const struct vm *vm, void *fdt) {
     return gen_psci(fdt) | gen_cpus(vm, fdt) | gen_timer(fdt) | gen_gic(vm, fdt) | gen_clock(fdt) | gen_uart(fdt) |
            gen_rtc(fdt);

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the core itself boots on: the probe, and the devices of a scripted guest's machine, which is an aarch64 guest's
 // with few list registers, so that they run out.
+#include <libfdt.h>
+
 #include "console.h"
+#include "fdt_gen.h"
 #include "guest_internal.h"
 #include "vm.h"
 #include "vpl011.h"
@@ -31,6 +34,12 @@ void arch_guest_devices_fini(struct vm *vm) {
     vpl031_destroy(vm);
     vpl011_destroy(vm);
     vgic_destroy(vm);
+}
+
+int arch_guest_fdt_root(void *fdt) {
+    int err = fdt_property_string(fdt, "compatible", "linux,dummy-virt");
+    err |= fdt_property_string(fdt, "model", "linux,dummy-virt");
+    return err | fdt_property_u32(fdt, "interrupt-parent", FDT_PHANDLE_INTC);
 }
 
 int arch_guest_fdt(const struct vm *vm, void *fdt) {

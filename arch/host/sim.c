@@ -527,7 +527,7 @@ void host_dump(void) {
 [[gnu::constructor]] static void bare_machine(void) {
     m->opt.cpus = 1;
     m->now_ns = POINT_NS;
-    m->board = (struct board){.model = "simulated machine", .cpu_count = 1, .cpus = {{HWID_FIRST}}};
+    m->board = (struct board){.model = "simulated machine", .cpu_count = 1, .cpus = {{.hwid = HWID_FIRST}}};
     smp_init(&m->board, HWID_FIRST);
     sched_init_cpu(&cpus[0]);
 }

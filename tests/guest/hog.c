@@ -11,7 +11,7 @@ void secondary_main(u64 context) {
 void guest_main(u64 dtb) {
     (void)dtb;
     u64 cpus = 1;
-    while (cpus < CPUS_MAX && psci_cpu_on(cpus, (u64)secondary_entry, 0) == 0)
+    while (cpus < CPUS_MAX && cpu_start(cpus, 0) == 0)
         cpus++;
     say("hog: %u CPUs spin\n", cpus);
     for (u64 beat = 1;; beat++) {

@@ -9,5 +9,5 @@ void secondary_main(u64 context) {
 void guest_main(u64 dtb) {
     (void)dtb;
     say("rebooter: up\n");
-    psci_system_reset();
+    machine_reset();
 }

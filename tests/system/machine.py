@@ -10,11 +10,17 @@ import pexpect
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.path.join(ROOT, os.environ.get("BUILD", "build"))
-OUT = os.path.join(BUILD, "aarch64")
+ARCH = os.environ.get("ARCH", "aarch64")
+OUT = os.path.join(BUILD, ARCH)
 CACHE = os.environ.get("BULKHEAD_CACHE") or os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "bulkhead")
-GUESTS = os.environ.get("BULKHEAD_GUESTS") or os.path.join(CACHE, "guests", "aarch64")
+GUESTS = os.environ.get("BULKHEAD_GUESTS") or os.path.join(CACHE, "guests", ARCH)
 HOST = os.path.join(BUILD, "host", "bulkhead")
 IMAGE = os.path.join(OUT, "bulkhead.bin")
+# What each architecture's machine is called in QEMU, and what a Linux guest of it is.
+BOARD, CPU, CONSOLE, KERNEL = {
+    "aarch64": ("virt,virtualization=on,gic-version=3", "cortex-a57", "ttyAMA0", "debian/Image-cloud"),
+    "riscv64": ("virt", "rv64", "ttyS0", "debian/Image"),
+}[ARCH]
 # How much longer than on an idle machine of our time things may take.
 PATIENCE = float(os.environ.get("BULKHEAD_PATIENCE", "1"))
 
@@ -43,8 +49,8 @@ def toml(name, kernel, cpus=1, memory="16M", initrd=None, cmdline=None, sched=No
     return "\n".join(lines) + "\n"
 
 
-def linux(name, cpus=2, memory="192M", kernel="debian/Image-cloud", cmdline="quiet", **keys):
-    return toml(name, kernel, cpus, memory, "debian/initrd.gz", f"console=ttyAMA0 hostname={name} {cmdline}", **keys)
+def linux(name, cpus=2, memory="192M", kernel=KERNEL, cmdline="quiet", **keys):
+    return toml(name, kernel, cpus, memory, "debian/initrd.gz", f"console={CONSOLE} hostname={name} {cmdline}", **keys)
 
 
 def tiny(name, program="small", cpus=1, memory="16M", **keys):
@@ -100,7 +106,7 @@ def bundle(vms, files=None):
 class Machine:
     """cpio: the initrd's bytes; None: no initrd."""
 
-    def __init__(self, folder, name, cpio, smp=2, memory="1G", cpu="cortex-a57", append="", board="virt,virtualization=on,gic-version=3"):
+    def __init__(self, folder, name, cpio, smp=2, memory="1G", cpu=CPU, append="", board=BOARD):
         self.marks = 0
         self.expects_fault = False  # the test breaks the hypervisor on purpose
         self.text = ""  # all that came, without escape sequences
@@ -109,7 +115,7 @@ class Machine:
         self.logname = os.path.join(log, re.sub(r"[^\w.-]", "_", name) + ".log")
         # pylint: disable=consider-using-with
         self.log = open(self.logname, "w", encoding="utf-8")
-        command = f"qemu-system-aarch64 -M {board} -cpu {cpu} -smp {smp} -m {memory} -nic none -nographic -no-reboot -kernel {IMAGE}".split()
+        command = f"qemu-system-{ARCH} -M {board} -cpu {cpu} -smp {smp} -m {memory} -nic none -nographic -no-reboot -kernel {IMAGE}".split()
         if cpio is not None:
             path = os.path.join(folder, "bundle.cpio")
             with open(path, "wb") as file:

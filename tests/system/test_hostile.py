@@ -3,7 +3,7 @@
 
 import re
 
-from machine import COMPLAINTS, linux, tiny
+from machine import ARCH, COMPLAINTS, CPU, linux, tiny
 
 
 def run_probe(boot, program, cpus, machine_cpu, seconds=120):
@@ -21,7 +21,7 @@ def run_probe(boot, program, cpus, machine_cpu, seconds=120):
 
 
 def test_accesses_all_over_the_address_space_are_answered_with_aborts(boot):
-    run_probe(boot, "memory", 1, "cortex-a57")
+    run_probe(boot, "memory", 1, CPU)
 
 
 def test_accesses_all_over_the_address_space_are_answered_with_aborts_on_a_newer_CPU(boot):
@@ -29,11 +29,11 @@ def test_accesses_all_over_the_address_space_are_answered_with_aborts_on_a_newer
 
 
 def test_every_class_of_firmware_call_is_answered(boot):
-    run_probe(boot, "calls", 2, "cortex-a57")
+    run_probe(boot, "calls", 2, CPU)
 
 
 def test_every_system_register_is_answered(boot):
-    run_probe(boot, "sysregs", 1, "cortex-a57")
+    run_probe(boot, "sysregs", 1, CPU)
 
 
 def test_every_system_register_is_answered_on_a_CPU_with_everything(boot):
@@ -41,11 +41,11 @@ def test_every_system_register_is_answered_on_a_CPU_with_everything(boot):
 
 
 def test_every_system_register_is_answered_on_a_server_CPU(boot):
-    run_probe(boot, "sysregs", 1, "neoverse-v1")
+    run_probe(boot, "sysregs", 1, {"aarch64": "neoverse-v1", "riscv64": "rva23s64"}[ARCH])
 
 
 def test_no_interrupt_is_lost(boot):
-    run_probe(boot, "interrupts", 2, "cortex-a57")
+    run_probe(boot, "interrupts", 2, CPU)
 
 
 def test_no_interrupt_is_lost_on_a_newer_CPU(boot):

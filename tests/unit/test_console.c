@@ -160,6 +160,15 @@ SIMULATED(a_key_in_the_common_view_gives_a_hint_now_and_then_and_enter_none) {
     host_check(strstr(settle(), "Ctrl-]"));
 }
 
+SIMULATED(what_comes_after_a_page_of_zero_bytes_is_shown) {
+    static const char zeroes[4096];
+    begin();
+    say(a, "before\n");
+    console_write(a, zeroes, sizeof zeroes);
+    say(a, "after\n");
+    host_check_output("linux-a  | before\r\nlinux-a  | after\r\n");
+}
+
 static struct task shell;
 static char typed[256];
 static u32 typed_count;
@@ -430,6 +439,7 @@ int main(void) {
         cmocka_unit_test(a_prompt_is_shown_after_a_short_silence),
         cmocka_unit_test(before_the_task_runs_the_log_is_written_at_once_and_not_again),
         cmocka_unit_test(a_key_in_the_common_view_gives_a_hint_now_and_then_and_enter_none),
+        cmocka_unit_test(what_comes_after_a_page_of_zero_bytes_is_shown),
         cmocka_unit_test(ctrl_bracket_opens_the_shell_and_what_follows_is_its_input),
         cmocka_unit_test(an_attached_vm_is_replayed_and_then_raw_both_ways),
         cmocka_unit_test(a_paste_of_several_kilobytes_reaches_a_slow_vm_whole),

@@ -17,9 +17,12 @@
 #include "vm.h"
 
 int aarch64_guest_fdt(const struct vm *vm, void *fdt);
+int aarch64_guest_fdt_root(void *fdt);
 #define arch_guest_fdt aarch64_guest_fdt
+#define arch_guest_fdt_root aarch64_guest_fdt_root
 #include "../../arch/aarch64/guest_fdt.c"
 #undef arch_guest_fdt
+#undef arch_guest_fdt_root
 
 static struct vm vm;
 static _Alignas(8) char buf[FDT_GEN_SIZE];

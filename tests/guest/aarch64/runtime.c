@@ -1,89 +1,41 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <stdarg.h>
-
 #include "guest.h"
 
 struct trap trap;
 volatile u64 irq_count[INTIDS], irq_total;
 volatile u32 irq_level_seen, irq_order[INTIDS];
 volatile u8 irq_cpu[INTIDS];
-static u32 passed, failed;
 
 // ── Console ─────────────────────────────────────────────────────────────────────────────────────────────────────────
-static void put(char c) {
-    while (read32(UART + 0x18) & (1 << 5)) // FR.TXFF
+enum { UART_SPI = 33, UART_FR = 0x18, FR_RXFE = 1 << 4, FR_TXFF = 1 << 5 };
+
+void uart_put(char c) {
+    while (read32(UART + UART_FR) & FR_TXFF)
         ;
     write32(UART, (u8)c);
 }
 
-static void put_string(const char *s) {
-    for (; *s; s++) {
-        if (*s == '\n')
-            put('\r');
-        put(*s);
-    }
+int uart_get(void) {
+    return read32(UART + UART_FR) & FR_RXFE ? -1 : (u8)read32(UART);
 }
 
-static void put_number(u64 v, u32 base) {
-    char text[24];
-    u32 n = sizeof(text) - 1;
-    text[n] = 0;
-    do
-        text[--n] = "0123456789abcdef"[v % base];
-    while ((v /= base) != 0);
-    put_string(text + n);
+void uart_listen(void) {
+    gic_init();
+    gic_enable(UART_SPI);
+    __asm__ volatile("strb %w0, [%1]" ::"r"(0x80), "r"(GICD + 0x400 + UART_SPI) : "memory");
+    write32(UART + 0x2c, 0x70);  // LCR_H: FIFOs, 8 bits
+    write32(UART + 0x30, 0x301); // CR: on
+    write32(UART + 0x38, 0x50);  // IMSC: receive, and receive timeout
 }
 
-static void say_args(const char *fmt, va_list args) {
-    for (; *fmt; fmt++) {
-        if (*fmt != '%') {
-            put_string((char[]){*fmt, 0});
-            continue;
-        }
-        fmt++;
-        if (*fmt == 's') {
-            put_string(va_arg(args, const char *));
-        } else if (*fmt == 'c') {
-            put((char)va_arg(args, int));
-        } else if (*fmt == 'd') {
-            s64 v = va_arg(args, s64);
-            if (v < 0)
-                put('-');
-            put_number(v < 0 ? 0 - (u64)v : (u64)v, 10);
-        } else {
-            if (*fmt == 'x')
-                put_string("0x");
-            put_number(va_arg(args, u64), *fmt == 'x' ? 16 : 10);
-        }
-    }
-}
-
-void say(const char *fmt, ...) {
-    va_list args;
-    va_start(args, fmt);
-    say_args(fmt, args);
-    va_end(args);
-}
-
-void pass(const char *name) {
-    passed++;
-    say("PASS %s\n", name);
-}
-
-void fail(const char *name, const char *fmt, ...) {
-    va_list args;
-    failed++;
-    say("FAIL %s: ", name);
-    va_start(args, fmt);
-    say_args(fmt, args);
-    va_end(args);
-    put_string("\n");
-}
-
-void guest_end(void) {
-    if (passed + failed > 0)
-        say("%u passed, %u failed\n", (u64)passed, (u64)failed);
-    psci_system_off();
+void uart_wait(void) {
+    irqs_off();
+    if (read32(UART + UART_FR) & FR_RXFE)
+        wait_for_interrupt();
+    write32(UART + 0x44, 0x50);              // ICR; what is left in the FIFO is looked at next
+    u64 intid = read_sysreg(S3_0_C12_C12_0); // ICC_IAR1_EL1
+    if (intid < 1020)
+        write_sysreg(S3_0_C12_C12_1, intid);
 }
 
 // ── Firmware ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -119,16 +71,30 @@ void psci_cpu_off(void) {
     hvc(0x84000002, 0, 0, 0);
 }
 
-void psci_system_off(void) {
+void machine_off(void) {
     hvc(0x84000008, 0, 0, 0);
     for (;;)
         ;
 }
 
-void psci_system_reset(void) {
+void machine_reset(void) {
     hvc(0x84000009, 0, 0, 0);
     for (;;)
         ;
+}
+
+s64 cpu_start(u64 cpu, u64 context) {
+    return psci_cpu_on(cpu, (u64)secondary_entry, context);
+}
+
+void jump_into_nowhere(void) {
+    write_sysreg(vbar_el1, 0x1000000000);
+    __asm__ volatile("br %0" ::"r"(0x2000000000ull));
+    __builtin_unreachable();
+}
+
+void wait_for_interrupt(void) {
+    __asm__ volatile("wfi" ::: "memory");
 }
 
 // ── Exceptions ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -224,48 +190,4 @@ u64 now(void) {
 
 u64 ticks_of_ms(u64 ms) {
     return read_sysreg(cntfrq_el0) / 1000 * ms;
-}
-
-bool wait_for(volatile u64 *value, u64 least, u64 ms) {
-    u64 end = now() + ticks_of_ms(ms);
-    while (*value < least)
-        if (now() > end)
-            return *value >= least;
-    return true;
-}
-
-// ── Device tree ─────────────────────────────────────────────────────────────────────────────────────────────────────
-static u32 big_endian(const u8 *p) {
-    return (u32)p[0] << 24 | (u32)p[1] << 16 | (u32)p[2] << 8 | p[3];
-}
-
-static bool same(const u8 *p, const char *text, u32 count) {
-    for (u32 i = 0; i < count; i++)
-        if (p[i] != (u8)text[i])
-            return false;
-    return true;
-}
-
-// The structure block is walked word by word: "memory@40000000" begins a node, its "reg" has two cells each.
-u64 ram_size(u64 dtb) {
-    const u8 *fdt = (const u8 *)dtb;
-    const u8 *at = fdt + big_endian(fdt + 8), *strings = fdt + big_endian(fdt + 12);
-    bool inside = false;
-    for (;;) {
-        u32 token = big_endian(at);
-        at += 4;
-        if (token == 1) {
-            inside = same(at, "memory@", 7);
-            while (*at)
-                at++;
-            at = (const u8 *)(((u64)at + 4) & ~3ull);
-        } else if (token == 3) {
-            u32 len = big_endian(at), name = big_endian(at + 4);
-            if (inside && same(strings + name, "reg", 4))
-                return (u64)big_endian(at + 16) << 32 | big_endian(at + 20);
-            at += 8 + ((len + 3) & ~3u);
-        } else if (token == 9) {
-            return 0;
-        }
-    }
 }

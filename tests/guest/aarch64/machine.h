@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a guest program of the tests stands on: a console, exceptions that are recorded and skipped, the interrupt
-// controller and the firmware's calls. The MMU stays off, so every address is guest-physical.
+// An aarch64 guest: exceptions that are recorded and skipped, the interrupt controller and the firmware's calls.
 #pragma once
 
 #include "types.h"
@@ -14,7 +13,7 @@
 #define GICR_SGI 0x10000ull
 #define RAM 0x40000000ull
 
-enum { PPI_CNTV = 27, PPI_CNTP = 30, INTIDS = 64, CPUS_MAX = 16 };
+enum { PPI_CNTV = 27, PPI_CNTP = 30, INTIDS = 64 };
 
 // ESR_EL1.EC
 enum {
@@ -44,29 +43,6 @@ extern volatile u32 irq_level_seen;               // GICR_ISPENDR0 when the last
 extern volatile u32 irq_order[INTIDS];            // the value of irq_total when it came last
 extern volatile u8 irq_cpu[INTIDS];               // the CPU that took it last
 extern char secondary_entry[], vectors[];
-extern char __image_start[], __image_end[];
-
-// Each program's own.
-void guest_main(u64 dtb);
-void secondary_main(u64 context);
-
-// The size of the memory that the device tree tells of.
-u64 ram_size(u64 dtb);
-
-// Console. say() knows %s %d %u %x (64-bit values) and %c.
-void say(const char *fmt, ...);
-void pass(const char *name);
-void fail(const char *name, const char *fmt, ...);
-// PASS or FAIL by a condition.
-#define CHECK(name, cond, ...)                                                                                         \
-    do {                                                                                                               \
-        if (cond)                                                                                                      \
-            pass(name);                                                                                                \
-        else                                                                                                           \
-            fail(name, __VA_ARGS__);                                                                                   \
-    } while (0)
-// The totals, then SYSTEM_OFF.
-[[noreturn]] void guest_end(void);
 
 struct call_result {
     u64 x0, x1, x2, x3;
@@ -75,8 +51,6 @@ struct call_result hvc(u64 fn, u64 a1, u64 a2, u64 a3);
 struct call_result smc(u64 fn, u64 a1, u64 a2, u64 a3);
 s64 psci_cpu_on(u64 target, u64 entry, u64 context);
 s64 psci_affinity_info(u64 target);
-[[noreturn]] void psci_system_reset(void);
-[[noreturn]] void psci_system_off(void);
 void psci_cpu_off(void);
 
 // Before an instruction on FP or SIMD registers: the compiler is told to leave those alone.
@@ -112,7 +86,3 @@ void gic_enable(u32 intid);
 void gic_disable(u32 intid);
 void irqs_on(void);
 void irqs_off(void);
-u64 now(void);
-u64 ticks_of_ms(u64 ms);
-// Waits at most that long for *value to reach `least`. True: it did.
-bool wait_for(volatile u64 *value, u64 least, u64 ms);

@@ -108,7 +108,7 @@ static void periods(void) {
     CHECK("none_of_200_timer_interrupts_in_WFI_is_lost", irq_count[PPI_CNTV] == 200, "%u came", irq_count[PPI_CNTV]);
 }
 
-static void wait_for_interrupt(void) {
+static void waits(void) {
     forget();
     irqs_off();
     u64 begin = now();
@@ -285,7 +285,7 @@ void guest_main(u64 dtb) {
     cntv();
     cntp();
     periods();
-    wait_for_interrupt();
+    waits();
     spis();
     overflow();
     priorities();

@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: Apache-2.0
+// A physical CPU: what it can do, the hypervisor's own mapping, trap configuration, contexts.
+#include <string.h>
+
+#include "log.h"
+#include "page.h"
+#include "pgtable.h"
+#include "riscv64.h"
+
+// A guest's own faults are its own business: they never come here.
+#define HEDELEG_GUEST                                                                                                  \
+    (BIT(0) | BIT(CAUSE_FETCH_ACCESS) | BIT(CAUSE_ILLEGAL) | BIT(CAUSE_BREAKPOINT) | BIT(CAUSE_LOAD_MISALIGNED) |      \
+     BIT(CAUSE_LOAD_ACCESS) | BIT(CAUSE_STORE_MISALIGNED) | BIT(CAUSE_STORE_ACCESS) | BIT(CAUSE_ECALL_U) |             \
+     BIT(CAUSE_FETCH_PAGE) | BIT(CAUSE_LOAD_PAGE) | BIT(CAUSE_STORE_PAGE) | BIT(CAUSE_SOFTWARE_CHECK))
+#define HENVCFG_GUEST (ENVCFG_STCE | ENVCFG_PBMTE | ENVCFG_CBZE | ENVCFG_CBCFE | ENVCFG_CBIE_INVAL_FLUSHES)
+
+struct pgtable host_pt;
+struct riscv64_features features;
+
+// ── What the harts can do ───────────────────────────────────────────────────────────────────────────────────────────
+// vsatp is not in force here, so writing it tells which modes there are: those of satp (§22.2.15).
+static bool has_mode(u64 mode) {
+    csr_write(CSR_VSATP, mode << ATP_MODE_SHIFT);
+    bool has = csr_read(CSR_VSATP) >> ATP_MODE_SHIFT == mode;
+    csr_write(CSR_VSATP, 0);
+    return has;
+}
+
+static bool has_guest_mode(u64 mode) {
+    csr_write(CSR_HGATP, mode << ATP_MODE_SHIFT);
+    bool has = csr_read(CSR_HGATP) >> ATP_MODE_SHIFT == mode;
+    csr_write(CSR_HGATP, 0);
+    return has;
+}
+
+static u64 highest_address(const struct board *board) {
+    u64 top = board->uart.base + board->uart.size;
+    top = MAX(top, board->irqchip.dist.base + board->irqchip.dist.size);
+    top = MAX(top, board->fdt.base + board->fdt.size);
+    for (u32 i = 0; i < board->irqchip.redist_count; i++)
+        top = MAX(top, board->irqchip.redist[i].base + board->irqchip.redist[i].size);
+    for (u32 i = 0; i < board->memory_count; i++)
+        top = MAX(top, board->memory[i].base + board->memory[i].size);
+    return top;
+}
+
+// The smallest that reaches everything, for the shortest walk.
+static u64 host_mode(const struct board *board) {
+    for (u64 mode = MODE_SV39; mode <= MODE_SV57; mode++)
+        if (has_mode(mode) && highest_address(board) <= BIT(satp_bits(mode) - 1))
+            return mode;
+    report_and_halt("this machine's memory reaches higher than its page tables (Sv39, Sv48, Sv57) do");
+}
+
+static u64 guest_mode(void) {
+    for (u64 mode = MODE_SV39; mode <= MODE_SV57; mode++)
+        if (has_guest_mode(mode))
+            return mode;
+    report_and_halt("this machine has no second stage of address translation (Sv39x4, Sv48x4, Sv57x4)");
+}
+
+static u32 vmid_bits(void) {
+    csr_write(CSR_HGATP, features.guest_mode << ATP_MODE_SHIFT | HGATP_VMID);
+    u64 vmid = field_get(HGATP_VMID, csr_read(CSR_HGATP));
+    csr_write(CSR_HGATP, 0);
+    return (u32)__builtin_popcountll(vmid);
+}
+
+// How much CBO.ZERO zeroes: the device tree says so, the hart shows it.
+static void cbo_zero_probe(void) {
+    static alignas(PAGE_SIZE) u8 page[PAGE_SIZE];
+    memset(page, 0xff, sizeof(page));
+    if (may_cbo_zero(page).failed)
+        return;
+    u32 n = 0;
+    while (n < sizeof(page) && page[n] == 0)
+        n++;
+    features.cbo_zero = n >= 16 && (n & (n - 1)) == 0;
+    features.cbo_zero_bytes = n;
+}
+
+void features_probe(const struct board *board) {
+    features.board = board;
+    for (u64 i = 0; i < ARRAY_SIZE(features.machine_id); i++)
+        features.machine_id[i] = sbi_call(SBI_BASE, 4 + i, 0, 0, 0).value;
+    features.sstc = !may_read_stimecmp().failed;
+    features.senvcfg = !may_read_senvcfg().failed;
+    features.hstateen = !may_read_hstateen0().failed;
+    csr_set(CSR_SSTATUS, SSTATUS_FS_INITIAL);
+    features.fp = (csr_read(CSR_SSTATUS) & SSTATUS_FS) && board_has_isa(board, "d");
+    csr_clear(CSR_SSTATUS, SSTATUS_FS);
+    features.guest_mode = guest_mode();
+    features.vmid_bits = vmid_bits();
+    features.host_mode = host_mode(board);
+    features.vs_mode = has_mode(MODE_SV57) ? MODE_SV57 : has_mode(MODE_SV48) ? MODE_SV48 : MODE_SV39;
+    cbo_zero_probe();
+}
+
+// ── The hypervisor's own mapping ────────────────────────────────────────────────────────────────────────────────────
+static void map(u64 start, u64 end, u32 attr, const char *what) {
+    start = align_down(start, PAGE_SIZE);
+    end = align_up(end, PAGE_SIZE);
+    if (start < end && pgtable_map(&host_pt, start, pa(start), end - start, attr) != 0)
+        panic("cannot map %s (%#lx-%#lx)", what, (unsigned long)start, (unsigned long)end);
+}
+
+// RAM is RW and never executable, except for our own image, which gets its sections' permissions.
+static void map_ram(const struct region *r) {
+    u64 start = align_up(r->base, PAGE_SIZE), end = align_down(r->base + r->size, PAGE_SIZE);
+    u64 image = (u64)__image_start, image_end = align_up((u64)__image_end, PAGE_SIZE);
+    if (image < start || image >= end) {
+        map(start, end, PT_READ | PT_WRITE, "RAM");
+        return;
+    }
+    map(start, image, PT_READ | PT_WRITE, "RAM");
+    map(image, (u64)__text_end, PT_READ | PT_EXEC, "text");
+    map((u64)__text_end, (u64)__rodata_end, PT_READ, "rodata");
+    map((u64)__rodata_end, image_end, PT_READ | PT_WRITE, "data");
+    map(image_end, end, PT_READ | PT_WRITE, "RAM");
+}
+
+static void map_device(u64 base, u64 size, const char *what) {
+    if (size)
+        map(base, base + size, PT_READ | PT_WRITE | PT_DEVICE, what);
+}
+
+void arch_memory_init(const struct board *board) {
+    if (pgtable_init(&host_pt, PT_HOST) != 0)
+        panic("no memory for the hypervisor's page tables");
+    for (u32 i = 0; i < board->memory_count; i++)
+        map_ram(&board->memory[i]);
+    if (board->uart.base)
+        map_device(board->uart.base, MAX(board->uart.size, 0x100), "UART");
+    map_device(board->irqchip.dist.base, board->irqchip.dist.size, "interrupt controller");
+    for (u32 i = 0; i < board->irqchip.redist_count; i++)
+        map_device(board->irqchip.redist[i].base, board->irqchip.redist[i].size, "IMSIC");
+    u64 fdt = board->fdt.base, fdt_end = fdt + board->fdt.size;
+    struct pt_mapping m;
+    if (fdt_end > fdt &&
+        pgtable_lookup(&host_pt, fdt, &m) != 0) // handed over in memory that it does not describe itself
+        map(fdt, fdt_end, PT_READ, "device tree");
+    sfence_vma();
+    csr_write(CSR_SATP, features.host_mode << ATP_MODE_SHIFT | host_pt.root.v >> PAGE_SHIFT);
+    sfence_vma();
+    timers_init(board);
+    irqhw_init(board);
+}
+
+void arch_stack_guard(void *page, bool on) {
+    u64 at = (u64)page;
+    int err =
+        on ? pgtable_unmap(&host_pt, at, PAGE_SIZE) : pgtable_map(&host_pt, at, pa(at), PAGE_SIZE, PT_READ | PT_WRITE);
+    if (err != 0) {
+        log_warn("a stack at %p has no guard page: no memory for a page table", page);
+        return;
+    }
+    arch_host_flush(at, PAGE_SIZE);
+}
+
+// ── A CPU ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+// Everything in HS-mode that the guests see through, the same on each CPU.
+static void hyp_regs_init(void) {
+    csr_write(CSR_HSTATUS, HSTATUS_VSXL_64);
+    csr_write(CSR_HEDELEG, HEDELEG_GUEST);
+    csr_write(CSR_HIDELEG, IRQS_VS);
+    csr_write(CSR_HIE, 0);
+    csr_write(CSR_HGEIE, 0);
+    csr_write(CSR_HVIP, 0);
+    csr_write(CSR_HGATP, 0);
+    csr_write(CSR_HCOUNTEREN, COUNTEREN_CY_TM_IR);
+    csr_write(CSR_HTIMEDELTA, 0);
+    if (features.senvcfg) {
+        csr_write(CSR_HENVCFG, features.sstc ? HENVCFG_GUEST : HENVCFG_GUEST & ~ENVCFG_STCE);
+        features.henvcfg = csr_read(CSR_HENVCFG);
+    }
+    if (features.sstc)
+        csr_write(CSR_VSTIMECMP, ~0ull);
+    if (features.hstateen)
+        csr_write(CSR_HSTATEEN0, STATEEN0_ENVCFG);
+    hfence_gvma();
+    hfence_vvma();
+}
+
+void arch_cpu_init(struct cpu *cpu) {
+    u8 *stack = page_alloc(1);
+    cpu->arch.emergency_stack_top = stack ? stack + 2 * PAGE_SIZE : nullptr;
+    hyp_regs_init();
+    irqhw_cpu_init(cpu);
+}
+
+void arch_ctx_init(struct arch_ctx *ctx, void *stack_top, void (*fn)(void *), void *arg) {
+    memset(ctx, 0, sizeof(*ctx));
+    ctx->ra = (u64)ctx_start;
+    ctx->sp = (u64)stack_top & ~15ull;
+    ctx->s[1] = (u64)fn;
+    ctx->s[2] = (u64)arg;
+}
+
+// ── Memory ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+void arch_zero(void *p, u64 size) {
+    u64 step = features.cbo_zero_bytes, at = (u64)p, end = at + size;
+    if (!features.cbo_zero || (at | size) % (8 * step)) {
+        memset(p, 0, size);
+        return;
+    }
+    for (; at < end; at += 8 * step)
+        for (u32 i = 0; i < 8; i++)
+            __asm__ volatile(".insn i 0x0f, 2, x0, %0, 4" ::"r"(at + i * step) : "memory");
+}
+
+// Every hart fetches what is in memory now once arch_vm_reset has had a FENCE.I executed on each.
+void arch_vm_sync_code(void *start, u64 size) {
+    (void)start;
+    (void)size;
+    __asm__ volatile("fence rw, rw" ::: "memory");
+}

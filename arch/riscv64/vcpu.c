@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: Apache-2.0
+// The world switch around entry.S, and the state that moves with a vCPU switch.
+#include <stdio.h>
+#include <string.h>
+
+#include "page.h"
+#include "riscv64.h"
+#include "vm.h"
+
+static_assert(offsetof(struct arch_vcpu, sepc) == 8 * 32);
+static_assert(offsetof(struct arch_vcpu, hyp_sp) == 8 * 33);
+static_assert(offsetof(struct arch_vcpu, hyp_tp) == 8 * 34);
+static_assert(offsetof(struct vcpu, arch) == 0);
+static_assert(offsetof(struct cpu, arch) == 0 && offsetof(struct arch_cpu, emergency_stack_top) == 0);
+static_assert(offsetof(struct arch_cpu, trap_t0) == 8 && offsetof(struct arch_cpu, trap_t1) == 16);
+
+int arch_vcpu_init(struct vcpu *v) {
+    static_assert(sizeof(struct riscv64_timers) <= PAGE_SIZE);
+    v->arch.timers = page_alloc(0);
+    if (!v->arch.timers)
+        return -ENOMEM;
+    timers_reset(v);
+    return 0;
+}
+
+void arch_vcpu_fini(struct vcpu *v) {
+    if (!v->arch.timers)
+        return;
+    timers_reset(v); // nothing stays armed
+    page_free(v->arch.timers, 0);
+    v->arch.timers = nullptr;
+}
+
+void arch_vcpu_reset(struct vcpu *v, u64 entry, u64 arg) {
+    struct arch_vcpu *a = &v->arch;
+    struct arch_vcpu old = {.timers = a->timers, .cpuif = a->cpuif};
+    if (a->suspended) { // what woke it is still to be seen
+        old.vstimecmp = a->vstimecmp;
+        old.vssip = a->vssip;
+    }
+    bool keep_timer = a->suspended;
+    *a = old;
+    if (!keep_timer)
+        timers_reset(v);
+    a->x[10] = v->id;
+    a->x[11] = arg;
+    a->sepc = entry;
+    a->sstatus = SSTATUS_UXL_64 | SSTATUS_SPP;
+    a->hstatus = HSTATUS_VSXL_64 | HSTATUS_SPV | HSTATUS_SPVP;
+    a->vsstatus = SSTATUS_UXL_64;
+    a->scounteren = 0;
+}
+
+static void fp_in(struct vcpu *v, struct cpu *cpu) {
+    struct arch_vcpu *a = &v->arch;
+    csr_set(CSR_SSTATUS, SSTATUS_FS_INITIAL);
+    if (cpu->arch.fp_owner != v || a->fp_cpu != cpu) {
+        fp_load(a->f, a->fcsr);
+        cpu->arch.fp_owner = v;
+        a->fp_cpu = cpu;
+    }
+    csr_clear(CSR_SSTATUS, SSTATUS_FS);
+    csr_set(CSR_SSTATUS, SSTATUS_FS_CLEAN); // the guest's first change makes it dirty
+}
+
+static void vs_save(struct arch_vcpu *a) {
+    a->vsstatus = csr_read(CSR_VSSTATUS);
+    a->vsie = csr_read(CSR_VSIE);
+    a->vstvec = csr_read(CSR_VSTVEC);
+    a->vsscratch = csr_read(CSR_VSSCRATCH);
+    a->vsepc = csr_read(CSR_VSEPC);
+    a->vscause = csr_read(CSR_VSCAUSE);
+    a->vstval = csr_read(CSR_VSTVAL);
+    a->vsatp = csr_read(CSR_VSATP);
+    a->scounteren = csr_read(CSR_SCOUNTEREN);
+    if (features.senvcfg)
+        a->senvcfg = csr_read(CSR_SENVCFG);
+}
+
+static void vs_load(const struct arch_vcpu *a) {
+    csr_write(CSR_VSSTATUS, a->vsstatus);
+    csr_write(CSR_VSIE, a->vsie);
+    csr_write(CSR_VSTVEC, a->vstvec);
+    csr_write(CSR_VSSCRATCH, a->vsscratch);
+    csr_write(CSR_VSEPC, a->vsepc);
+    csr_write(CSR_VSCAUSE, a->vscause);
+    csr_write(CSR_VSTVAL, a->vstval);
+    csr_write(CSR_VSATP, a->vsatp);
+    csr_write(CSR_SCOUNTEREN, a->scounteren);
+    if (features.senvcfg)
+        csr_write(CSR_SENVCFG, a->senvcfg);
+}
+
+static void hvip_load(struct vcpu *v, bool soft) {
+    struct vplic_cpuif *cif = v->arch.cpuif;
+    u64 hvip = (u64)(cif->levels & (BIT(VPLIC_STI) | BIT(VPLIC_SEI))) << 1; // hip has VS level's bits one higher
+    csr_write(CSR_HVIP, hvip | (soft || cif->soft ? BIT(IRQ_VSSI) : 0));
+    cif->soft = false;
+    cif->dirty = false;
+}
+
+void arch_vcpu_load(struct vcpu *v) {
+    struct arch_vcpu *a = &v->arch;
+    struct cpu *cpu = cpu_self();
+    struct arch_vm *avm = &v->vm->arch;
+    a->hyp_tp = (u64)cpu;
+    csr_write(CSR_HGATP, avm->hgatp);
+    if (unlikely(features.vmid_bits < VMID_BITS_ENOUGH && cpu->arch.vm_id != v->vm->id)) {
+        cpu->arch.vm_id = v->vm->id;
+        hfence_gvma();
+        avm->last_vcpu[cpu->id] = 0;
+    }
+    // Two vCPUs of one VM share a VMID, but not the meaning of an ASID: what the other left here must go.
+    if (avm->last_vcpu[cpu->id] != v->id + 1) {
+        avm->last_vcpu[cpu->id] = (u8)(v->id + 1);
+        hfence_vvma();
+    }
+    vs_load(a);
+    csr_write(CSR_SSTATUS, a->sstatus);
+    csr_write(CSR_HSTATUS, a->hstatus);
+    cpu->arch.hstatus_vtw = a->hstatus & HSTATUS_VTW;
+    if (features.fp)
+        fp_in(v, cpu);
+    hvip_load(v, a->vssip);
+    timers_load(v);
+}
+
+void arch_vcpu_save(struct vcpu *v) {
+    struct arch_vcpu *a = &v->arch;
+    timers_save(v);
+    a->vssip = csr_read(CSR_HVIP) & BIT(IRQ_VSSI);
+    csr_write(CSR_HVIP, 0);
+    vs_save(a);
+    csr_write(CSR_VSIE, 0); // nothing of a guest that is not here ends our own waits
+    u64 sstatus = csr_read(CSR_SSTATUS);
+    if ((sstatus & SSTATUS_FS) == SSTATUS_FS_DIRTY)
+        a->fcsr = fp_save(a->f);
+    a->sstatus = (sstatus & SSTATUS_SPP) | SSTATUS_UXL_64;
+    a->hstatus = csr_read(CSR_HSTATUS);
+    csr_clear(CSR_SSTATUS, SSTATUS_FS);
+}
+
+void arch_irq_sync(struct vcpu *v) {
+    (void)v; // what the guest does to its pending bits, it does in the hardware
+}
+
+void arch_vcpu_run(struct vcpu *v, struct vexit *exit) {
+    struct arch_vcpu *a = &v->arch;
+    struct vplic_cpuif *cif = a->cpuif;
+    struct cpu *cpu = cpu_self();
+    // A guest that is alone on its CPU may sleep in WFI by itself; otherwise its WFI gives the CPU to the others.
+    u64 vtw = sched_cpu_contended(cpu) ? HSTATUS_VTW : 0;
+    if (unlikely(vtw != cpu->arch.hstatus_vtw)) {
+        cpu->arch.hstatus_vtw = vtw;
+        if (vtw)
+            csr_set(CSR_HSTATUS, HSTATUS_VTW);
+        else
+            csr_clear(CSR_HSTATUS, HSTATUS_VTW);
+    }
+    for (;;) {
+        if (unlikely(cif->dirty))
+            hvip_load(v, csr_read(CSR_HVIP) & BIT(IRQ_VSSI));
+        u64 scause = guest_enter(a);
+        exit->ticks = arch_ticks();
+        if (likely(!(scause & SCAUSE_INTERRUPT))) {
+            if (decode_sync(v, scause, exit)) {
+                a->fast_exits++;
+                continue;
+            }
+            return;
+        }
+        exit->kind = VEXIT_NONE;
+        arch_irq_poll();
+        return;
+    }
+}
+
+size_t arch_vcpu_describe(const struct vcpu *v, char *buf, size_t size) {
+    const struct arch_vcpu *a = &v->arch;
+    size_t n = 0;
+    for (u32 i = 1; i < 32; i++)
+        n += (size_t)snprintf(buf + MIN(n, size), size - MIN(n, size), "x%-2u %016lx%s", i, (unsigned long)a->x[i],
+                              i % 3 == 0 ? "\n" : "  ");
+    n += (size_t)snprintf(buf + MIN(n, size), size - MIN(n, size),
+                          "\npc %016lx  sstatus %016lx  scause %016lx\nvsepc %016lx  vscause %016lx  "
+                          "vstval %016lx  vsatp %016lx\n",
+                          (unsigned long)a->sepc, (unsigned long)a->sstatus, (unsigned long)a->scause,
+                          (unsigned long)a->vsepc, (unsigned long)a->vscause, (unsigned long)a->vstval,
+                          (unsigned long)a->vsatp);
+    return MIN(n, size);
+}

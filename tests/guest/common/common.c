@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <stdarg.h>
+
+#include "guest.h"
+
+static u32 passed, failed;
+
+// ── Console ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+static void put_string(const char *s) {
+    for (; *s; s++) {
+        if (*s == '\n')
+            uart_put('\r');
+        uart_put(*s);
+    }
+}
+
+static void put_number(u64 v, u32 base) {
+    char text[24];
+    u32 n = sizeof(text) - 1;
+    text[n] = 0;
+    do
+        text[--n] = "0123456789abcdef"[v % base];
+    while ((v /= base) != 0);
+    put_string(text + n);
+}
+
+static void say_args(const char *fmt, va_list args) {
+    for (; *fmt; fmt++) {
+        if (*fmt != '%') {
+            put_string((char[]){*fmt, 0});
+            continue;
+        }
+        fmt++;
+        if (*fmt == 's') {
+            put_string(va_arg(args, const char *));
+        } else if (*fmt == 'c') {
+            uart_put((char)va_arg(args, int));
+        } else if (*fmt == 'd') {
+            s64 v = va_arg(args, s64);
+            if (v < 0)
+                uart_put('-');
+            put_number(v < 0 ? 0 - (u64)v : (u64)v, 10);
+        } else {
+            if (*fmt == 'x')
+                put_string("0x");
+            put_number(va_arg(args, u64), *fmt == 'x' ? 16 : 10);
+        }
+    }
+}
+
+void say(const char *fmt, ...) {
+    va_list args;
+    va_start(args, fmt);
+    say_args(fmt, args);
+    va_end(args);
+}
+
+void pass(const char *name) {
+    passed++;
+    say("PASS %s\n", name);
+}
+
+void fail(const char *name, const char *fmt, ...) {
+    va_list args;
+    failed++;
+    say("FAIL %s: ", name);
+    va_start(args, fmt);
+    say_args(fmt, args);
+    va_end(args);
+    put_string("\n");
+}
+
+void guest_end(void) {
+    if (passed + failed > 0)
+        say("%u passed, %u failed\n", (u64)passed, (u64)failed);
+    machine_off();
+}
+
+// ── Time ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+bool wait_for(volatile u64 *value, u64 least, u64 ms) {
+    u64 end = now() + ticks_of_ms(ms);
+    while (*value < least)
+        if (now() > end)
+            return *value >= least;
+    return true;
+}
+
+// ── Device tree ─────────────────────────────────────────────────────────────────────────────────────────────────────
+static u32 big_endian(const u8 *p) {
+    return (u32)p[0] << 24 | (u32)p[1] << 16 | (u32)p[2] << 8 | p[3];
+}
+
+static bool same(const u8 *p, const char *text, u32 count) {
+    for (u32 i = 0; i < count; i++)
+        if (p[i] != (u8)text[i])
+            return false;
+    return true;
+}
+
+// The structure block is walked word by word: "memory@40000000" begins a node, its "reg" has two cells each.
+u64 ram_size(u64 dtb) {
+    const u8 *fdt = (const u8 *)dtb;
+    const u8 *at = fdt + big_endian(fdt + 8), *strings = fdt + big_endian(fdt + 12);
+    bool inside = false;
+    for (;;) {
+        u32 token = big_endian(at);
+        at += 4;
+        if (token == 1) {
+            inside = same(at, "memory@", 7);
+            while (*at)
+                at++;
+            at = (const u8 *)(((u64)at + 4) & ~3ull);
+        } else if (token == 3) {
+            u32 len = big_endian(at), name = big_endian(at + 4);
+            if (inside && same(strings + name, "reg", 4))
+                return (u64)big_endian(at + 16) << 32 | big_endian(at + 20);
+            at += 8 + ((len + 3) & ~3u);
+        } else if (token == 9) {
+            return 0;
+        }
+    }
+}
