@@ -166,9 +166,10 @@ static u32 order_for(u64 size) {
 }
 
 static void plan_and_create(struct reader *r, struct diag_list *diags) {
-    u32 online = 0;
+    u32 online = 0; // up to the last one; that one in between is not, place_vcpus finds out
     for (u32 i = 0; i < cpu_count; i++)
-        online += atomic_load_explicit(&cpus[i].online, memory_order_relaxed);
+        if (atomic_load_explicit(&cpus[i].online, memory_order_relaxed))
+            online = i + 1;
     struct plan_machine machine = {.arch = (enum plan_arch)arch_plan(),
                                    .cpu_count = online,
                                    .free_known = true,
