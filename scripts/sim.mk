@@ -27,3 +27,16 @@ $(SIM): $(SIM_SRC:%=$(HOST)/step/%.o) $(HOST)/libbulkhead-step.a
 	$(call say,LINK,$@)$(CC) $(SIM_LDFLAGS) -fuse-ld=lld-$(LLVM) -o $@ $^
 
 tests: $(SIM)
+
+# What tests/sim/mutants/run.py compiles and links with.
+MUTANT_FLAGS := $(BUILD)/mutants/flags
+$(MUTANT_FLAGS): FORCE
+	@mkdir -p $(@D)
+	$(Q){ echo CC $(CC); echo AR $(AR); echo SAN_OBJ $(call host_obj,san); echo STEP_CFLAGS $(HOST_CFLAGS_step) $(STEPPED); \
+	    echo STEP_LDFLAGS $(SIM_LDFLAGS) -fuse-ld=lld-$(LLVM); echo SIM_OBJ $(SIM_SRC:%=$(HOST)/step/%.o); \
+	    echo SAN_CFLAGS $(HOST_CFLAGS_san); echo SAN_LDFLAGS $(HOST_LDFLAGS_san) -fuse-ld=lld-$(LLVM); } > $@
+
+tests: $(MUTANT_FLAGS)
+
+mutants: $(SIM) $(UNIT_BIN) $(MUTANT_FLAGS)
+	$(Q)/usr/bin/python3 tests/sim/mutants/run.py $(T)

@@ -111,6 +111,7 @@ def script_suites():
         if name == "toml-suite":
             command += [os.environ.get("BULKHEAD_TOML_TEST", ""), os.path.join(BUILD, "host", "toml-decode")]
         yield Suite(name, command, count_script, 300)
+    yield Suite("mutants", [PYTHON, "tests/sim/mutants/run.py"], count_script, 600)
 
 
 def system_suites(only):

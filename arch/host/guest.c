@@ -246,7 +246,9 @@ void arch_vcpu_run(struct vcpu *v, struct vexit *exit) {
     c->arch.inside = &s->guest;
     if (!irq_waits(c)) {
         s->task = host_fiber_self();
+        s->executing = true;
         host_fiber_switch(s->fiber);
+        s->executing = false;
     }
     exit->ticks = arch_ticks();
     gicv_leave(&s->gicv, cpuif_of(v));

@@ -26,6 +26,7 @@ struct host_guest_state {
     struct vexit answer;
     bool dead;          // off: must not be entered without a reset
     bool wfi;           // sleeps without a trap
+    bool executing;     // between an entry and the exit
     bool timer_on;      // the virtual timer: CTL.ENABLE and not IMASK
     u64 timer_ns;       // CVAL, on the arch_now_ns() scale
     struct timer timer; // stands in for the hardware's while the vCPU is not loaded

@@ -14,6 +14,7 @@ static const u64 ARG = 0x600d0000;
 // Of one vCPU: the SGIs that were sent to it, and the SPI that others make pending for it (SPI + its number).
 struct mail {
     bool open;            // it takes them from here on
+    u32 sending[SIGNALS]; // sends that are under way
     u32 begun[SIGNALS];   // sends
     u32 done[SIGNALS];    // sends that were over, to a vCPU that was open when they began
     u32 covered[SIGNALS]; // of those, the ones that an acknowledgement came after
@@ -27,6 +28,7 @@ struct mail {
 static struct model {
     char name[VM_NAME_MAX + 1];
     enum sim_kind kind;
+    bool chatty; // its vCPUs do little but wake each other and sleep
     struct mail mail[VCPUS];
 } models[8];
 static u32 model_count;
@@ -43,6 +45,7 @@ void sim_vm_kind(const char *name, enum sim_kind kind) {
     size_t length = strnlen(name, VM_NAME_MAX);
     memcpy(m->name, name, length);
     m->kind = kind;
+    m->chatty = one_in(3);
     host_guest_register(name, sim_guest);
 }
 
@@ -145,6 +148,7 @@ static void send(struct host_guest *g, struct model *m) {
     u32 taken[VCPUS];
     for (u32 t = 0; t < vcpus; t++) {
         taken[t] = m->mail[t].taken[n];
+        m->mail[t].sending[n] += targets >> t & 1;
         m->mail[t].begun[n] += targets >> t & 1;
         sure |= (u32)(m->mail[t].open && (targets >> t & 1)) << t;
     }
@@ -153,6 +157,9 @@ static void send(struct host_guest *g, struct model *m) {
     else // ISPENDR1, where the SPIs of all vCPUs are
         guest_mmio_write(g, GUEST_GICD + 0x204, 4, (u64)targets << (SPI - 32));
     sim_result->ipis++;
+    for (u32 t = 0; t < vcpus; t++)
+        if ((targets >> t & 1) && --m->mail[t].sending[n] == 0 && (sure >> t & 1))
+            sim_expect_awake(g->v->vm->vcpus[t], n < SGIS ? n : SPI + t);
     for (u32 t = 0; t < vcpus; t++) // one that was taken meanwhile may have been this one
         m->mail[t].done[n] += (sure >> t & 1) && m->mail[t].taken[n] == taken[t];
 }
@@ -235,8 +242,25 @@ static void touch_nothing(struct host_guest *g) {
     expect(g, !g->faulted);
 }
 
+// Sleeps where the hypervisor puts it to sleep, and hardly ever because of a timer.
+static void chat(struct host_guest *g, struct model *m, struct mail *mail) {
+    if (one_in(2)) {
+        send(g, m);
+        return;
+    }
+    set_timer(g, mail, 20000 + rnd(100000));
+    expect(g, guest_cpu_suspend(g) == 0);
+    if (one_in(2)) // only a kick takes it out meanwhile
+        guest_compute(g, rnd(6000));
+}
+
 static void act(struct host_guest *g, struct model *m) {
     struct mail *mail = &m->mail[g->cpu];
+    if (m->chatty && !one_in(6)) {
+        chat(g, m, mail);
+        serve(g, mail);
+        return;
+    }
     switch (rnd(16)) {
     case 0:
     case 1:
@@ -279,7 +303,7 @@ static void act(struct host_guest *g, struct model *m) {
 }
 
 static void fair_loop(struct host_guest *g, struct model *m) {
-    for (u32 i = 10 + rnd(60); i; i--)
+    for (u32 i = (m->chatty ? 50 : 10) + rnd(60); i; i--)
         act(g, m);
     if (g->cpu != 0 || one_in(8))
         guest_cpu_off(g);

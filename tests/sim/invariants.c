@@ -121,6 +121,19 @@ static void check_vcpu(struct vm *vm, struct vcpu *v) {
                  "sleeps, and there is an interrupt or a request for it", v->task.name);
 }
 
+// Exactly, and at once: a raiser that still saw it awake has left a mark that it saw before it went to sleep.
+void sim_expect_awake(struct vcpu *v, u32 irq) {
+    const struct vgic_vcpu *g = v->irqchip;
+    const struct vgic_word *w = irq < VGIC_PRIVATE ? &g->word : &g->vgic->spi[irq / 32 - 1];
+    bool waits = w->latch & w->gate & ~w->active & ~w->in_lr & (1u << irq % 32);
+    if (waits && v->power == VCPU_ON && v->halted && v->task.state == TASK_BLOCKED && !list_empty(&v->task.wait_node))
+        sim_violation("%s: a wake-up is lost: it sleeps, and an interrupt has been raised for it", v->task.name);
+    struct host_guest *guest = v->arch.guest;
+    const struct cpu *c = v->task.cpu;
+    if (waits && has_room(v) && c->arch.inside == guest && guest->state->executing && !host_pending(c))
+        sim_violation("%s: a kick is lost: it runs, and an interrupt has been raised for it", v->task.name);
+}
+
 static void check_cpu(struct cpu *c) {
     struct host_guest *g = c->arch.inside;
     bool asleep = c->arch.idle && !c->arch.halted && !host_pending(c);

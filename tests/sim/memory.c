@@ -61,15 +61,20 @@ static bool overlaps(const struct store *s, const void *p, size_t size) {
     return a < b + size && b < a + s->size;
 }
 
-// Everything of the calling CPU's up to its last store to these bytes.
+// The calling CPU's stores to these bytes, and what one of them that releases must come after.
 static void drain_to(const void *p, size_t size) {
     struct buffer *b = own();
-    u32 upto = 0;
-    for (u32 i = 0; i < b->count; i++)
-        if (overlaps(&b->store[i], p, size))
-            upto = i + 1;
-    while (upto--)
-        remove_at(b, 0);
+    for (u32 i = 0; i < b->count;) {
+        if (!overlaps(&b->store[i], p, size)) {
+            i++;
+        } else if (b->store[i].release) {
+            for (u32 n = i + 1; n; n--)
+                remove_at(b, 0);
+            i = 0;
+        } else {
+            remove_at(b, i);
+        }
+    }
 }
 
 static void drain_one(struct buffer *b) {

@@ -66,7 +66,8 @@ extern const struct host_hooks sim_hooks;
 // invariants.c
 void sim_invariants_init(void);
 void sim_invariants_step(enum host_why why);
-void sim_invariants_end(void); // when everything is over
+void sim_expect_awake(struct vcpu *v, u32 irq); // whoever raised this interrupt for it is through
+void sim_invariants_end(void);                  // when everything is over
 
 // guests.c
 void sim_guest(struct host_guest *g); // what each VM's first vCPU runs
