@@ -35,6 +35,7 @@ struct riscv64_features {
     u64 guest_mode;    // hgatp.MODE in use
     u64 vs_mode;       // the largest satp.MODE that a guest has
     u64 henvcfg;       // as it reads back
+    u64 guest_files;   // bit n: IMSICs have guest interrupt file n
     u64 machine_id[3]; // mvendorid, marchid, mimpid
     const struct board *board;
 };
@@ -104,6 +105,17 @@ void rfence_cpus(u64 set, enum rfence_function function, u64 start, u64 size, u6
 // irqhw.c
 void irqhw_init(const struct board *board);
 void irqhw_cpu_init(struct cpu *cpu);
+
+// imsic.c
+void imsic_init(const struct board *b);
+bool imsic_vm_create(struct vm *vm); // false: there are not enough files for this VM
+void imsic_vm_destroy(struct vm *vm);
+[[nodiscard]] int imsic_vm_reset(struct vm *vm); // its vCPUs have been placed
+void imsic_load(struct vcpu *v);
+void imsic_save(struct vcpu *v);
+void imsic_halt(struct vcpu *v); // a message wakes it from now on …
+void imsic_wake(struct vcpu *v); // … and from now on not
+void imsic_poll(void);
 
 // decode.c: the exit → *exit; true if it was served here and the guest can go on
 bool decode_sync(struct vcpu *v, u64 scause, struct vexit *exit);
