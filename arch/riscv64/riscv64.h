@@ -77,7 +77,7 @@ struct sbi_result {
     u64 value;
 };
 struct sbi_result sbi_call(u64 extension, u64 function, u64 a0, u64 a1, u64 a2);
-struct sbi_result sbi_call5(u64 extension, u64 function, u64 a0, u64 a1, u64 a2, u64 a3, u64 a4);
+struct sbi_result sbi_call5(u64 extension, u64 function, u64 arg0, u64 arg1, u64 arg2, u64 arg3, u64 arg4);
 bool sbi_has(u64 extension);
 enum : u32 {
     SBI_BASE = 0x10,
