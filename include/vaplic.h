@@ -16,6 +16,6 @@ struct vaplic;
 // Puts the registers at `base` on the bus. NULL: no memory, or what is on the bus is in the way. Context: VM creation.
 [[nodiscard]] struct vaplic *vaplic_create(struct vm *vm, gpa_t base, vaplic_send_fn send);
 // No vCPU runs. nullptr is fine. Context: task.
-void vaplic_destroy(struct vaplic *aplic);
-// The level of a source. Any, as irqchip_ops.set.
-void vaplic_set(struct vaplic *aplic, u32 source, bool level);
+void vaplic_destroy(struct vaplic *a);
+// The level of source `id`. Any, as irqchip_ops.set.
+void vaplic_set(struct vaplic *a, u32 id, bool level);
