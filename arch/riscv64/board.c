@@ -58,7 +58,7 @@ void arch_probe(struct board *board) {
     char why[160];
     int err = fdt_read_board(boot_fdt, FDT_SIZE_MAX, board, why, sizeof(why));
     // Without a UART that we know, the firmware's console takes our words.
-    if (uart_init(&board->uart) != 0)
+    if (uart_init(&board->uart) != 0 && !uart_sbi_use(board))
         board->uart.kind = UART_NONE;
     if (err)
         report_and_halt(why);

@@ -102,6 +102,9 @@ void rfence_others(enum rfence_function function, u64 start, u64 size, u64 arg);
 // On the pCPUs of the set (bit n: cpus[n]).
 void rfence_cpus(u64 set, enum rfence_function function, u64 start, u64 size, u64 arg);
 
+// uart_sbi.c: takes the firmware's console into use; false: it has none
+bool uart_sbi_use(struct board *board);
+
 // irqhw.c
 void irqhw_init(const struct board *board);
 void irqhw_cpu_init(struct cpu *cpu);
