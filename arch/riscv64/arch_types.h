@@ -8,12 +8,13 @@ struct cpu;
 struct vcpu;
 
 struct arch_cpu {
-    void *emergency_stack_top; // entry.S: where a fault in the hypervisor itself is reported
-    u64 trap_t0, trap_t1;      // entry.S: while it looks whether a fault was expected
-    u64 hstatus_vtw;           // HSTATUS_VTW as it is in the hardware
-    u64 vm_id;                 // whose translations the TLB holds, where there are too few VMIDs to tell them apart
-    struct vcpu *fp_owner;     // whose floating-point registers are in the hardware
-    u32 irq_context;           // the external interrupt controller's number for this hart
+    void *emergency_stack_top;   // entry.S: where a fault in the hypervisor itself is reported
+    u64 trap_t0, trap_t1;        // entry.S: while it looks whether a fault was expected
+    u64 hstatus_vtw;             // HSTATUS_VTW as it is in the hardware
+    u64 vm_id;                   // whose translations the TLB holds, where there are too few VMIDs to tell them apart
+    struct vcpu *fp_owner;       // whose floating-point registers are in the hardware
+    struct vcpu *file_owner[64]; // by guest interrupt file
+    u32 irq_context;             // the external interrupt controller's number for this hart
 };
 
 // A task's saved registers; entry.S knows the layout.
@@ -38,6 +39,9 @@ struct arch_vcpu {
     u64 sstatus, hstatus;
     u64 vsstatus, vsie, vstvec, vsscratch, vsepc, vscause, vstval, vsatp;
     u64 scounteren, senvcfg;
+    u64 vsiselect;
+    u32 file;           // guest interrupt file, on whichever pCPU it lives; 0: none
+    bool file_is_new;   // to be emptied before the guest sees it
     u64 vstimecmp;      // without Sstc: what the guest set last
     bool vssip;         // saved: a software interrupt is pending
     bool suspended;     // in a suspend that loses the registers: the timer goes on
@@ -50,7 +54,9 @@ struct arch_vcpu {
 struct arch_vm {
     u64 hgatp;
     u64 htimedelta;
-    u8 last_vcpu[64]; // by CPU: the vCPU of this VM that ran there last + 1, 0: none
+    struct vaplic *aplic; // nullptr: the guest has a PLIC
+    u64 files;            // bit n: guest interrupt file n is one of its vCPUs'
+    u8 last_vcpu[64];     // by CPU: the vCPU of this VM that ran there last + 1, 0: none
 };
 
 static inline struct cpu *arch_cpu_self(void) {

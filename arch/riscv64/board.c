@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "guest_map.h"
+#include "log.h"
 #include "plan.h"
 #include "riscv64.h"
 #include "uart.h"
@@ -57,7 +58,7 @@ void arch_probe(struct board *board) {
     char why[160];
     int err = fdt_read_board(boot_fdt, FDT_SIZE_MAX, board, why, sizeof(why));
     // Without a UART that we know, the firmware's console takes our words.
-    if (uart_init(&board->uart) != 0)
+    if (uart_init(&board->uart) != 0 && !uart_sbi_use(board))
         board->uart.kind = UART_NONE;
     if (err)
         report_and_halt(why);
@@ -79,10 +80,13 @@ int arch_guest_devices(struct vm *vm) {
         return err;
     for (u32 i = 0; i < vm->vcpu_count; i++)
         vm->vcpus[i]->arch.cpuif = vplic_cpuif(vm->vcpus[i]);
+    if (features.guest_files && !imsic_vm_create(vm))
+        log_info("%s: no guest interrupt files left: it gets an emulated PLIC", vm->cfg.name);
     return 0;
 }
 
 void arch_guest_devices_fini(struct vm *vm) {
+    imsic_vm_destroy(vm);
     vgoldfish_rtc_destroy(vm);
     v16550_destroy(vm);
     vplic_destroy(vm);
@@ -106,6 +110,8 @@ void arch_vm_reset(struct vm *vm) {
     for (u32 i = 0; i < vm->vcpu_count; i++)
         vm->vcpus[i]->arch.suspended = false;
     vm->arch.htimedelta = -arch_ticks(); // the guest's clock starts at 0
+    if (imsic_vm_reset(vm) != 0)
+        log_error("%s: no memory to map its interrupt files: it gets no interrupts", vm->cfg.name);
     arch_vm_flush(vm, gpa(0), 0);
     fence_i(); // its code is new
     rfence_others(RFENCE_FENCE_I, 0, 0, 0);

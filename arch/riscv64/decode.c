@@ -76,6 +76,8 @@ bool halt_ends_at_once(struct vcpu *v) {
     if (csr_read(CSR_VSIP) & enabled)
         return true;
     timers_halt(v);
+    if (v->arch.file)
+        imsic_halt(v);
     return false;
 }
 
@@ -132,6 +134,8 @@ void arch_vcpu_finish_access(struct vcpu *v, const struct vexit *exit, u64 value
 }
 
 void arch_vcpu_finish(struct vcpu *v, const struct vexit *exit) {
+    if (v->arch.file && (exit->kind == VEXIT_HALT || exit->kind == VEXIT_CPU_SUSPEND))
+        imsic_wake(v);
     switch (exit->kind) {
     case VEXIT_HALT:
         v->arch.sepc += 4;

@@ -9,27 +9,30 @@
 #include "guest_map.h"
 #include "riscv64.h"
 #include "v16550.h"
+#include "vaplic.h"
 #include "vgoldfish_rtc.h"
 #include "vm.h"
 
-enum { ISA_MAX = 640, UART_CLOCK_HZ = 3686400 };
+enum { ISA_MAX = 640, UART_CLOCK_HZ = 3686400, IRQ_LEVEL_HIGH = 4 };
 
 // What a guest may use of the host's ISA, in canonical order: what has no state but the registers that we move, and
 // nothing that traps or that a guest could do harm with.
 static const char *const single_letters[] = {"i", "m", "a", "f", "d", "c"};
 static const char *const multi_letter[] = {
-    "zicbom",   "zicbop",    "zicboz",      "ziccamoa", "ziccif", "zicclsm", "ziccrse", "zicntr", "zicond", "zicsr",
-    "zifencei", "zihintntl", "zihintpause", "zimop",    "za64rs", "zaamo",   "zabha",   "zacas",  "zalrsc", "zawrs",
-    "zfa",      "zfh",       "zfhmin",      "zca",      "zcb",    "zcd",     "zcmop",   "zba",    "zbb",    "zbc",
-    "zbkb",     "zbkc",      "zbkx",        "zbs",      "zknd",   "zkne",    "zknh",    "zksed",  "zksh",   "zkt",
-    "sstc",     "svade",     "svinval",     "svnapot",  "svpbmt", "svvptc",
+    "zicbom",   "zicbop",    "zicboz",      "ziccamoa", "ziccif",  "zicclsm", "ziccrse", "zicntr", "zicond", "zicsr",
+    "zifencei", "zihintntl", "zihintpause", "zimop",    "za64rs",  "zaamo",   "zabha",   "zacas",  "zalrsc", "zawrs",
+    "zfa",      "zfh",       "zfhmin",      "zca",      "zcb",     "zcd",     "zcmop",   "zba",    "zbb",    "zbc",
+    "zbkb",     "zbkc",      "zbkx",        "zbs",      "zknd",    "zkne",    "zknh",    "zksed",  "zksh",   "zkt",
+    "ssaia",    "sstc",      "svade",       "svinval",  "svnapot", "svpbmt",  "svvptc",
 };
 
-static bool guest_has(const char *extension) {
+static bool guest_has(const char *extension, bool with_aia) {
     if (!board_has_isa(features.board, extension))
         return false;
     if (strcmp(extension, "sstc") == 0)
         return features.sstc && (features.henvcfg & ENVCFG_STCE);
+    if (strcmp(extension, "ssaia") == 0)
+        return with_aia;
     if (strcmp(extension, "svpbmt") == 0)
         return features.henvcfg & ENVCFG_PBMTE;
     if (strcmp(extension, "zicboz") == 0)
@@ -57,18 +60,22 @@ static void isa_put(struct isa *isa, const char *name, bool underscore) {
     isa->list_used += n + 1;
 }
 
-static void isa_build(struct isa *isa) {
+static void isa_build(struct isa *isa, bool with_aia) {
     *isa = (struct isa){.string = "rv64", .string_used = 4};
     for (u32 i = 0; i < ARRAY_SIZE(single_letters); i++)
-        if (guest_has(single_letters[i]))
+        if (guest_has(single_letters[i], with_aia))
             isa_put(isa, single_letters[i], false);
     for (u32 i = 0; i < ARRAY_SIZE(multi_letter); i++)
-        if (guest_has(multi_letter[i]))
+        if (guest_has(multi_letter[i], with_aia))
             isa_put(isa, multi_letter[i], true);
 }
 
 static u32 intc_phandle(u32 cpu) {
     return FDT_PHANDLE_FIRST_FREE + cpu;
+}
+
+static u32 imsic_phandle(const struct vm *vm) {
+    return intc_phandle(vm->cfg.cpus);
 }
 
 static int gen_cpu(void *fdt, u32 n, const struct isa *isa) {
@@ -80,9 +87,9 @@ static int gen_cpu(void *fdt, u32 n, const struct isa *isa) {
     err |= fdt_property_u32(fdt, "reg", n);
     err |= fdt_property_string(fdt, "status", "okay");
     err |= fdt_property_string(fdt, "compatible", "riscv");
-    if (guest_has("zicboz"))
+    if (guest_has("zicboz", false))
         err |= fdt_property_u32(fdt, "riscv,cboz-block-size", features.cbo_zero_bytes);
-    if (guest_has("zicbom"))
+    if (guest_has("zicbom", false))
         err |= fdt_property_u32(fdt, "riscv,cbom-block-size", features.cbo_zero_bytes);
     err |= fdt_property_string(fdt, "riscv,isa", isa->string);
     err |= fdt_property_string(fdt, "riscv,isa-base", "rv64i");
@@ -99,7 +106,7 @@ static int gen_cpu(void *fdt, u32 n, const struct isa *isa) {
 
 static int gen_cpus(const struct vm *vm, void *fdt) {
     struct isa isa;
-    isa_build(&isa);
+    isa_build(&isa, vm->arch.aplic);
     int err = fdt_begin_node(fdt, "cpus");
     err |= fdt_property_u32(fdt, "#address-cells", 1);
     err |= fdt_property_u32(fdt, "#size-cells", 0);
@@ -128,20 +135,55 @@ static int gen_plic(const struct vm *vm, void *fdt) {
     return err | fdt_end_node(fdt);
 }
 
-static int gen_uart(void *fdt) {
+static int gen_imsic(const struct vm *vm, void *fdt) {
+    u32 wires[2 * VPLIC_MAX_VCPUS];
+    for (u32 i = 0; i < vm->cfg.cpus; i++) {
+        wires[2 * i] = intc_phandle(i);
+        wires[2 * i + 1] = VPLIC_SEI;
+    }
+    int err = fdt_begin_node(fdt, "interrupt-controller@28000000");
+    err |= fdt_property_u32(fdt, "phandle", imsic_phandle(vm));
+    err |= fdt_property_u32(fdt, "riscv,num-ids", features.board->irqchip.ids);
+    err |= fdt_gen_reg(fdt, GUEST_IMSIC, PAGE_SIZE * vm->cfg.cpus);
+    err |= fdt_gen_cells(fdt, "interrupts-extended", wires, 2 * vm->cfg.cpus);
+    err |= fdt_property(fdt, "msi-controller", "", 0);
+    err |= fdt_property_u32(fdt, "#msi-cells", 0);
+    err |= fdt_property(fdt, "interrupt-controller", "", 0);
+    err |= fdt_property_u32(fdt, "#interrupt-cells", 0);
+    err |= fdt_gen_strings(fdt, "compatible", "qemu,imsics\0riscv,imsics");
+    return err | fdt_end_node(fdt);
+}
+
+static int gen_aplic(const struct vm *vm, void *fdt) {
+    int err = fdt_begin_node(fdt, "interrupt-controller@d000000");
+    err |= fdt_property_u32(fdt, "phandle", FDT_PHANDLE_INTC);
+    err |= fdt_property_u32(fdt, "riscv,num-sources", VAPLIC_SOURCES);
+    err |= fdt_gen_reg(fdt, GUEST_APLIC, VAPLIC_SIZE);
+    err |= fdt_property_u32(fdt, "msi-parent", imsic_phandle(vm));
+    err |= fdt_property(fdt, "interrupt-controller", "", 0);
+    err |= fdt_property_u32(fdt, "#interrupt-cells", 2);
+    err |= fdt_property_u32(fdt, "#address-cells", 0);
+    err |= fdt_gen_strings(fdt, "compatible", "qemu,aplic\0riscv,aplic");
+    return err | fdt_end_node(fdt);
+}
+
+static int gen_wire(const struct vm *vm, void *fdt, u32 irq) {
+    int err = fdt_gen_cells(fdt, "interrupts", (const u32[]){irq, IRQ_LEVEL_HIGH}, vm->arch.aplic ? 2 : 1);
+    return err | fdt_property_u32(fdt, "interrupt-parent", FDT_PHANDLE_INTC);
+}
+
+static int gen_uart(const struct vm *vm, void *fdt) {
     int err = fdt_begin_node(fdt, "serial@10000000");
-    err |= fdt_property_u32(fdt, "interrupts", GUEST_UART_IRQ);
-    err |= fdt_property_u32(fdt, "interrupt-parent", FDT_PHANDLE_INTC);
+    err |= gen_wire(vm, fdt, GUEST_UART_IRQ);
     err |= fdt_property_u32(fdt, "clock-frequency", UART_CLOCK_HZ);
     err |= fdt_gen_reg(fdt, GUEST_UART, V16550_SIZE);
     err |= fdt_property_string(fdt, "compatible", "ns16550a");
     return err | fdt_end_node(fdt);
 }
 
-static int gen_rtc(void *fdt) {
+static int gen_rtc(const struct vm *vm, void *fdt) {
     int err = fdt_begin_node(fdt, "rtc@101000");
-    err |= fdt_property_u32(fdt, "interrupts", GUEST_RTC_IRQ);
-    err |= fdt_property_u32(fdt, "interrupt-parent", FDT_PHANDLE_INTC);
+    err |= gen_wire(vm, fdt, GUEST_RTC_IRQ);
     err |= fdt_gen_reg(fdt, GUEST_RTC, VGOLDFISH_RTC_SIZE);
     err |= fdt_property_string(fdt, "compatible", "google,goldfish-rtc");
     return err | fdt_end_node(fdt);
@@ -160,7 +202,8 @@ int arch_guest_fdt(const struct vm *vm, void *fdt) {
     err |= fdt_property_u32(fdt, "#size-cells", 2);
     err |= fdt_property_string(fdt, "compatible", "simple-bus");
     err |= fdt_property(fdt, "ranges", "", 0);
-    err |= gen_plic(vm, fdt) | gen_uart(fdt) | gen_rtc(fdt);
+    err |= vm->arch.aplic ? gen_imsic(vm, fdt) | gen_aplic(vm, fdt) : gen_plic(vm, fdt);
+    err |= gen_uart(vm, fdt) | gen_rtc(vm, fdt);
     err |= fdt_end_node(fdt);
     err |= fdt_begin_node(fdt, "aliases");
     err |= fdt_property_string(fdt, "serial0", "/soc/serial@10000000");

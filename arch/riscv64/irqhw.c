@@ -115,6 +115,7 @@ static void external(void) {
 
 void irqhw_init(const struct board *board) {
     kind = board->irqchip.kind;
+    imsic_init(board);
     chip = board->irqchip.dist.base;
     uart_source = board->uart.irq <= board->irqchip.sources ? board->uart.irq : 0;
 }
@@ -145,6 +146,8 @@ void irqhw_cpu_init(struct cpu *cpu) {
         }
     }
     csr_write(CSR_SIE, sie);
+    if (features.guest_files)
+        csr_set(CSR_HIE, BIT(IRQ_SGEI));
 }
 
 void arch_cpu_kick(struct cpu *cpu) {
@@ -160,6 +163,8 @@ void arch_irq_poll(void) {
         timer_expire();
     if (pending & BIT(IRQ_SEI))
         external();
+    if (features.guest_files && (csr_read(CSR_HIP) & BIT(IRQ_SGEI)))
+        imsic_poll();
 }
 
 void arch_cpu_idle(void) {

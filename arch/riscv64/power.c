@@ -4,7 +4,6 @@
 #include "riscv64.h"
 
 enum { SRST_SHUTDOWN = 0, SRST_COLD_REBOOT = 1, HSM_HART_START = 0, BASE_PROBE = 3 };
-#define SBI_ALL_HARTS (~0ull)
 
 struct sbi_result sbi_call5(u64 extension, u64 function, u64 arg0, u64 arg1, u64 arg2, u64 arg3, u64 arg4) {
     register u64 a0 __asm__("a0") = arg0;

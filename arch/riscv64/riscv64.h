@@ -35,6 +35,7 @@ struct riscv64_features {
     u64 guest_mode;    // hgatp.MODE in use
     u64 vs_mode;       // the largest satp.MODE that a guest has
     u64 henvcfg;       // as it reads back
+    u64 guest_files;   // bit n: IMSICs have guest interrupt file n
     u64 machine_id[3]; // mvendorid, marchid, mimpid
     const struct board *board;
 };
@@ -76,7 +77,7 @@ struct sbi_result {
     u64 value;
 };
 struct sbi_result sbi_call(u64 extension, u64 function, u64 a0, u64 a1, u64 a2);
-struct sbi_result sbi_call5(u64 extension, u64 function, u64 a0, u64 a1, u64 a2, u64 a3, u64 a4);
+struct sbi_result sbi_call5(u64 extension, u64 function, u64 arg0, u64 arg1, u64 arg2, u64 arg3, u64 arg4);
 bool sbi_has(u64 extension);
 enum : u32 {
     SBI_BASE = 0x10,
@@ -101,9 +102,23 @@ void rfence_others(enum rfence_function function, u64 start, u64 size, u64 arg);
 // On the pCPUs of the set (bit n: cpus[n]).
 void rfence_cpus(u64 set, enum rfence_function function, u64 start, u64 size, u64 arg);
 
+// uart_sbi.c: takes the firmware's console into use; false: it has none
+bool uart_sbi_use(struct board *board);
+
 // irqhw.c
 void irqhw_init(const struct board *board);
 void irqhw_cpu_init(struct cpu *cpu);
+
+// imsic.c
+void imsic_init(const struct board *b);
+bool imsic_vm_create(struct vm *vm); // false: there are not enough files for this VM
+void imsic_vm_destroy(struct vm *vm);
+[[nodiscard]] int imsic_vm_reset(struct vm *vm); // its vCPUs have been placed
+void imsic_load(struct vcpu *v);
+void imsic_save(struct vcpu *v);
+void imsic_halt(struct vcpu *v); // a message wakes it from now on …
+void imsic_wake(struct vcpu *v); // … and from now on not
+void imsic_poll(void);
 
 // decode.c: the exit → *exit; true if it was served here and the guest can go on
 bool decode_sync(struct vcpu *v, u64 scause, struct vexit *exit);

@@ -30,6 +30,8 @@ enum {
     CSR_VSTVAL = 0x243,
     CSR_VSIP = 0x244,
     CSR_VSTIMECMP = 0x24d,
+    CSR_VSISELECT = 0x250,
+    CSR_VSIREG = 0x251,
     CSR_VSATP = 0x280,
     CSR_HSTATUS = 0x600,
     CSR_HEDELEG = 0x602,
@@ -41,9 +43,11 @@ enum {
     CSR_HENVCFG = 0x60a,
     CSR_HSTATEEN0 = 0x60c,
     CSR_HTVAL = 0x643,
+    CSR_HIP = 0x644,
     CSR_HVIP = 0x645,
     CSR_HTINST = 0x64a,
     CSR_HGATP = 0x680,
+    CSR_HGEIP = 0xe12,
 };
 
 #define csr_read(nr)                                                                                                   \
@@ -91,12 +95,14 @@ enum {
 #define ENVCFG_ADUE BIT(61)
 #define ENVCFG_PBMTE BIT(62)
 #define ENVCFG_STCE BIT(63)
+#define HSTATUS_VGEIN BITS(17, 12)
+#define STATEEN0_AIA (BIT(58) | BIT(59) | BIT(60))
 #define STATEEN0_ENVCFG BIT(62)
 
 #define COUNTEREN_CY_TM_IR 7ull
 
 // Interrupts: bits of sip, sie; those of VS level one higher in hip, hvip
-enum { IRQ_SSI = 1, IRQ_VSSI = 2, IRQ_STI = 5, IRQ_VSTI = 6, IRQ_SEI = 9, IRQ_VSEI = 10 };
+enum { IRQ_SSI = 1, IRQ_VSSI = 2, IRQ_STI = 5, IRQ_VSTI = 6, IRQ_SEI = 9, IRQ_VSEI = 10, IRQ_SGEI = 12 };
 #define IRQS_VS (BIT(IRQ_VSSI) | BIT(IRQ_VSTI) | BIT(IRQ_VSEI))
 #define SCAUSE_INTERRUPT BIT(63)
 

@@ -33,7 +33,7 @@ void arch_vcpu_fini(struct vcpu *v) {
 
 void arch_vcpu_reset(struct vcpu *v, u64 entry, u64 arg) {
     struct arch_vcpu *a = &v->arch;
-    struct arch_vcpu old = {.timers = a->timers, .cpuif = a->cpuif};
+    struct arch_vcpu old = {.timers = a->timers, .cpuif = a->cpuif, .file = a->file, .file_is_new = a->file_is_new};
     if (a->suspended) { // what woke it is still to be seen
         old.vstimecmp = a->vstimecmp;
         old.vssip = a->vssip;
@@ -46,7 +46,7 @@ void arch_vcpu_reset(struct vcpu *v, u64 entry, u64 arg) {
     a->x[11] = arg;
     a->sepc = entry;
     a->sstatus = SSTATUS_UXL_64 | SSTATUS_SPP;
-    a->hstatus = HSTATUS_VSXL_64 | HSTATUS_SPV | HSTATUS_SPVP;
+    a->hstatus = HSTATUS_VSXL_64 | HSTATUS_SPV | HSTATUS_SPVP | field_set(HSTATUS_VGEIN, a->file);
     a->vsstatus = SSTATUS_UXL_64;
     a->scounteren = 0;
 }
@@ -121,6 +121,8 @@ void arch_vcpu_load(struct vcpu *v) {
     cpu->arch.hstatus_vtw = a->hstatus & HSTATUS_VTW;
     if (features.fp)
         fp_in(v, cpu);
+    if (a->file)
+        imsic_load(v);
     hvip_load(v, a->vssip);
     timers_load(v);
 }
@@ -130,6 +132,8 @@ void arch_vcpu_save(struct vcpu *v) {
     timers_save(v);
     a->vssip = csr_read(CSR_HVIP) & BIT(IRQ_VSSI);
     csr_write(CSR_HVIP, 0);
+    if (a->file)
+        imsic_save(v);
     vs_save(a);
     csr_write(CSR_VSIE, 0); // nothing of a guest that is not here ends our own waits
     u64 sstatus = csr_read(CSR_SSTATUS);
