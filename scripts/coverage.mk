@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-# make coverage: line and branch coverage of core/ and vdev/ from the unit tests and the simulator. The programs are
-# built anew with the counters of clang, the part for the simulator with its own instrumentation too.
+# make coverage: line and branch coverage of core/ and vdev/ from the unit tests, the simulator and the corpus of wrong
+# configurations. The programs are built anew with the counters of clang, for the simulator with its own instrumentation
+# as well.
 
 COVERAGE := $(BUILD)/coverage
 COVERAGE_STEPS ?= 4000000
@@ -21,7 +22,10 @@ coverage: | $(TOOLCHAIN)
 	$(Q)$(MAKE) -j$(JOBS) coverage-programs
 	$(Q)SEEDS=$(COVERAGE_SEEDS) /usr/bin/python3 scripts/coverage.py $(COVERAGE) $(COVERAGE_STEPS)
 
-coverage-programs: $(COVERAGE_BIN) $(COVERAGE_SIM) $(COVERAGE)/all
+coverage-programs: $(COVERAGE_BIN) $(COVERAGE_SIM) $(COVERAGE)/bulkhead $(COVERAGE)/all
+
+$(COVERAGE)/bulkhead: $(TOOL_SRC:%=$(HOST)/cover/%.o) $(COVERAGE)/libbulkhead.a
+	$(call say,LINK,$@)$(CC) $(COVER) -fuse-ld=lld-$(LLVM) -o $@ $^
 
 # All there is, so that what no program links counts as well. It never runs.
 $(COVERAGE)/all: $(COVERAGE)/libbulkhead.a

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""coverage.py FOLDER STEPS: runs the programs in FOLDER/bin, the simulator for STEPS steps, and tells how much of core/ and
-vdev/ they ran, by line and by branch. Nothing is left out of the count. FOLDER/uncovered.txt lists what did not run,
+"""coverage.py FOLDER STEPS: runs the programs in FOLDER/bin, the simulator for STEPS steps, and the corpus of configurations,
+and tells how much of core/ and vdev/ that ran, by line and by branch. Nothing is left out of the count. FOLDER/uncovered.txt lists what did not run,
 FOLDER/report.txt shows it in the source. Fails when the programs do, or under the marks."""
 
 import collections
@@ -21,12 +21,13 @@ def run_all(folder, steps):
     failed = []
     for old in glob.glob(os.path.join(folder, "*.profraw")):
         os.remove(old)
-    for program in sorted(glob.glob(os.path.join(folder, "bin", "*"))):
-        name = os.path.basename(program)
-        arguments = ["--steps", steps] if name == "sim" else []
-        env = dict(os.environ, LLVM_PROFILE_FILE=os.path.join(folder, name + "-%m.profraw"))
+    programs = {os.path.basename(path): [path] for path in sorted(glob.glob(os.path.join(folder, "bin", "*")))}
+    programs["sim"] += ["--steps", steps]
+    programs["configs"] = ["/usr/bin/python3", "tests/configs/run.py", os.path.join(folder, "bulkhead")]
+    for name, command in programs.items():
+        env = dict(os.environ, LLVM_PROFILE_FILE=os.path.abspath(os.path.join(folder, name + "-%m.profraw")))
         with open(os.path.join(folder, name + ".log"), "w", encoding="utf-8") as log:
-            if subprocess.run([program, *arguments], env=env, stdout=log, stderr=log, check=False).returncode != 0:
+            if subprocess.run(command, env=env, stdout=log, stderr=log, check=False).returncode != 0:
                 failed.append(name)
                 print(f"{name} failed; {log.name} tells more")
     return failed
