@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Guests that probe their machine from inside, on one, two and four vCPUs: alone, and beside a busy VM on the same CPUs."""
+
+import re
+
+import pytest
+from machine import tiny
+
+PROBES = ("bounds", "registers", "irqlives", "storm", "power", "code", "clocks", "debug", "switches")
+CPUS = (1, 2, 4)
+
+
+def pinned(name, program, cpus, smp):
+    """Each vCPU stays on one pCPU, and all pCPUs are used: of four vCPUs on two, each pCPU has two."""
+    return tiny(name, program, cpus=cpus, memory="6M", autostart=False, sched={"affinity": [[n % smp] for n in range(cpus)]})
+
+
+def up(boot, vms, **options):
+    m = boot(vms, append="idle=shell", **options)
+    m.wait(rf"VM {len(vms)} ")  # what is typed before the hypervisor listens gets lost
+    return m
+
+
+def start(m, *names):
+    m.shell()
+    for name in names:
+        m.command(f"vm start {name}")
+    m.show_all()
+
+
+def verdicts(m, *names):
+    """Starts the VMs at once; each ends with its totals, and none reports a failure."""
+    begin = len(m.seen())
+    start(m, *names)
+    m.wait_all([rf"{name} +\| \d+ passed, \d+ failed" for name in names], 60)
+    failures = re.findall(r"[\w-]+ +\| FAIL .*", m.seen()[begin:])
+    assert not failures, "\n".join(failures)
+
+
+@pytest.mark.parametrize("smp", [1, 2])
+def test_probes_pass_alone_and_beside_a_busy_VM_on_the_same_CPUs(boot, smp):
+    vms = [pinned(f"{program}-{cpus}", program, cpus, smp) for program in PROBES for cpus in CPUS]
+    m = up(boot, vms + [pinned("busy", "busy", smp, smp)], smp=smp)
+    for program in PROBES:
+        for cpus in CPUS:
+            verdicts(m, f"{program}-{cpus}")
+    start(m, "busy")
+    m.wait(rf"busy +\| busy: {smp} CPUs")
+    for program in PROBES:
+        verdicts(m, *(f"{program}-{cpus}" for cpus in CPUS))
+    m.shell()
+    assert m.state("busy") == "running"
+
+
+@pytest.mark.parametrize("cpu", ["max", "neoverse-v1"])
+def test_probes_pass_on_newer_CPUs(boot, cpu):
+    m = up(boot, [pinned(program, program, 2, 2) for program in PROBES], cpu=cpu)
+    for program in PROBES:
+        verdicts(m, program)
+
+
+def test_what_a_VM_keeps_in_memory_is_never_seen_by_another_nor_in_its_next_life(boot):
+    names = ("first", "second", "third")
+    vms = [tiny(name, "secret", memory=memory, autostart=False) for name, memory in zip(names, ("16M", "10M", "6M"))]
+    m = up(boot, vms)
+
+    def look(command, order):
+        for name in order:
+            m.shell()
+            m.command(f"vm {command} {name}")
+            m.show_all()
+            m.wait(rf"{name} +\| secret: \d+ words hidden")
+
+    look("start", names)
+    look("restart", names)
+    m.shell()
+    for name in names:
+        m.command(f"vm stop {name}")
+        m.wait_state(name, "stopped")
+    look("start", reversed(names))
+    failures = re.findall(r"\w+ +\| FAIL .*", m.seen())
+    assert not failures, "\n".join(failures)
+    assert len(re.findall(r"\| PASS nothing_of_another_VM_is_in_this_ones_memory", m.seen())) == 9
