@@ -152,6 +152,61 @@ static void the_most_parted_board_fits(void **state) {
     assert_int_equal(page_ranges_take(&r, MIB(8)), 0);
 }
 
+static void collect(struct page_ranges *ranges) {
+    page_ranges_collect(ranges, &board, pa(0), pa(0));
+}
+
+static void assert_range(const struct page_ranges *ranges, u32 i, u64 start, u64 end) {
+    assert_true(i < ranges->count);
+    assert_int_equal(ranges->range[i].start, ram + start);
+    assert_int_equal(ranges->range[i].end, ram + end);
+}
+
+static void regions_in_any_order_become_ranges_in_order(void **state) {
+    (void)state;
+    struct page_ranges r;
+    memory(MIB(40), MIB(1));
+    memory(MIB(10), MIB(1));
+    memory(MIB(20), MIB(1)); // between them
+    memory(MIB(50), MIB(1));
+    collect(&r);
+    assert_int_equal(r.count, 4);
+    assert_range(&r, 0, MIB(10), MIB(11));
+    assert_range(&r, 1, MIB(20), MIB(21));
+    assert_range(&r, 2, MIB(40), MIB(41));
+    assert_range(&r, 3, MIB(50), MIB(51));
+}
+
+static void regions_that_touch_or_overlap_become_one(void **state) {
+    (void)state;
+    struct page_ranges r;
+    memory(MIB(10), MIB(2));
+    memory(MIB(14), MIB(2));
+    memory(MIB(30), MIB(1));
+    memory(MIB(40), MIB(1));
+    memory(MIB(12), MIB(3)); // closes the gap, and lies over the second
+    collect(&r);
+    assert_int_equal(r.count, 3);
+    assert_range(&r, 0, MIB(10), MIB(16));
+    assert_range(&r, 1, MIB(30), MIB(31));
+    assert_range(&r, 2, MIB(40), MIB(41));
+}
+
+static void a_reservation_takes_whole_ranges_and_parts_of_their_neighbours(void **state) {
+    (void)state;
+    struct page_ranges r;
+    for (u64 i = 1; i <= 5; i++)
+        memory(MIB(10) * i, MIB(4));
+    reserve(MIB(12), MIB(30)); // up to 42: the end of the first, the next two, the start of the fourth
+    reserve(MIB(51), MIB(1));  // splits the last
+    collect(&r);
+    assert_int_equal(r.count, 4);
+    assert_range(&r, 0, MIB(10), MIB(12));
+    assert_range(&r, 1, MIB(42), MIB(44));
+    assert_range(&r, 2, MIB(50), MIB(51));
+    assert_range(&r, 3, MIB(52), MIB(54));
+}
+
 static void records_are_put_where_no_whole_block_is_lost(void **state) {
     (void)state;
     memory(0, MIB(64) + KIB(512));
@@ -332,6 +387,9 @@ int main(void) {
         TEST(page_0_is_nobodys),
         TEST(nonsense_in_a_board_is_cut_to_what_can_be),
         TEST(the_most_parted_board_fits),
+        TEST(regions_in_any_order_become_ranges_in_order),
+        TEST(regions_that_touch_or_overlap_become_one),
+        TEST(a_reservation_takes_whole_ranges_and_parts_of_their_neighbours),
         TEST(records_are_put_where_no_whole_block_is_lost),
         TEST(random_pages_are_aligned_zero_and_their_owners),
         TEST(statistics_count_pages_in_use),
