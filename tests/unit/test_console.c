@@ -6,7 +6,9 @@
 
 #include "console.h"
 #include "log.h"
+#include "page.h"
 #include "uart.h"
+#include "vmm.h"
 
 static struct console *a, *b;
 
@@ -292,6 +294,48 @@ SIMULATED(ctrl_bracket_leaves_a_vm_that_takes_no_input) {
     join(&shell);
 }
 
+SIMULATED(ctrl_bracket_is_heard_behind_more_input_than_there_is_room_for_and_the_loss_is_counted) {
+    static struct device d;
+    static char page[20 * 1024];
+    d = (struct device){.room = 0};
+    begin();
+    spawn(&shell, "shell", fake_shell, NULL, TASK_PRIORITY_SYSTEM, 0);
+    console_set_input(a, take, &d);
+    console_attach(a);
+    settle();
+    u64 lost = console_counts().input_lost;
+    memset(page, 'x', sizeof page);
+    page[sizeof page - 2] = CONSOLE_ESCAPE;
+    page[sizeof page - 1] = '\0';
+    type(page);
+    host_check(strstr(settle(), "> "));
+    host_check(console_counts().input_lost - lost == sizeof page - 2 - 16 * 1024);
+    type("kept"); // what came before is gone, and there is room again
+    settle();
+    host_check(typed_count == 4 && memcmp(typed, "kept", 4) == 0);
+    type("q");
+    settle();
+    join(&shell);
+}
+
+SIMULATED(there_is_a_console_for_each_of_as_many_vms_as_a_machine_runs_and_no_more) {
+    static struct console *all[VM_MAX];
+    begin();
+    console_destroy(a);
+    console_destroy(b);
+    u64 free = page_stats().free;
+    for (u32 i = 0; i < VM_MAX; i++)
+        host_check((all[i] = console_create("vm")));
+    u64 left = page_stats().free;
+    host_check(!console_create("one more"));
+    host_check(page_stats().free == left);
+    console_destroy(all[7]);
+    host_check((all[7] = console_create("again")));
+    for (u32 i = 0; i < VM_MAX; i++)
+        console_destroy(all[i]);
+    host_check(page_stats().free == free);
+}
+
 SIMULATED(a_vm_that_writes_faster_than_the_line_loses_its_oldest_bytes_and_says_so) {
     begin();
     line.rate = 11; // 115200 baud
@@ -444,6 +488,8 @@ int main(void) {
         cmocka_unit_test(an_attached_vm_is_replayed_and_then_raw_both_ways),
         cmocka_unit_test(a_paste_of_several_kilobytes_reaches_a_slow_vm_whole),
         cmocka_unit_test(ctrl_bracket_leaves_a_vm_that_takes_no_input),
+        cmocka_unit_test(ctrl_bracket_is_heard_behind_more_input_than_there_is_room_for_and_the_loss_is_counted),
+        cmocka_unit_test(there_is_a_console_for_each_of_as_many_vms_as_a_machine_runs_and_no_more),
         cmocka_unit_test(a_vm_that_writes_faster_than_the_line_loses_its_oldest_bytes_and_says_so),
         cmocka_unit_test(a_uart_without_interrupt_is_polled),
         cmocka_unit_test(a_flood_leaves_the_cpu_to_others_between_bursts),
