@@ -142,7 +142,7 @@ class Soak:
             text, _ = self.m.mark()  # an older answer may be in the ring, which is shown again
             self.m.send(f"\r{text}\r")
             try:
-                self.m.wait(rf"small: {len(text)} bytes, sum 0x{checksum(text):x}\b", 3)
+                self.m.wait(rf"small: {len(text)} bytes, sum 0x{checksum(text):x}\r*\n", 3)
                 return
             except AssertionError:
                 if time.monotonic() > until or not self.m.child.isalive():
@@ -197,7 +197,7 @@ class Soak:
         length = self.rng.randrange(1, 4000)
         text = "".join(chr(self.rng.randrange(33, 127)) for _ in range(length))
         self.m.send(text + "\r")
-        got = self.m.wait(r"small: ([1-9]\d*) bytes, sum 0x(\w+)\b", LIMIT)
+        got = self.m.wait(r"small: ([1-9]\d*) bytes, sum 0x(\w+)\r*\n", LIMIT)
         assert int(got.group(1), 0) == length and int(got.group(2), 16) == checksum(text), f"pasted {length}: {got.group(0)}"
 
     def do_ask(self, _):
