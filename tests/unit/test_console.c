@@ -252,6 +252,45 @@ SIMULATED(an_attached_vm_is_replayed_and_then_raw_both_ways) {
     host_check(!strstr(line.sent, "old"));
 }
 
+// Line `number`, 32 bytes long.
+static void say_numbered(struct console *c, u32 number) {
+    char text[64];
+    snprintf(text, sizeof text, "line %06u of many, all alike\r\n", number);
+    host_check(strlen(text) == 32);
+    say(c, text);
+}
+
+SIMULATED(the_replay_of_a_full_ring_begins_with_a_whole_line_and_ends_with_the_last) {
+    begin();
+    for (u32 i = 0; i < 1100; i++) // 32 KiB are 1024 of them
+        say_numbered(a, i);
+    say(a, "$ ");
+    settle();
+    clear_sent();
+    console_attach(a);
+    sleep_ns(MS(2000));
+    const char *text = settle();
+    const char *first = strstr(text, "shell]\r\nline 0");
+    host_check(first && strstr(first, "line 000077 of many"));
+    host_check(!strstr(text, "line 000076 of many"));
+    host_check(strcmp(text + strlen(text) - 7, "ike\r\n$ ") == 0);
+}
+
+SIMULATED(the_view_of_all_catches_up_with_the_last_of_what_was_missed) {
+    begin();
+    console_attach(b);
+    settle();
+    for (u32 i = 0; i < 400; i++) // 12.5 KiB; 4 KiB are 128 of them
+        say_numbered(a, i);
+    clear_sent();
+    console_show_all();
+    sleep_ns(MS(500));
+    const char *text = settle();
+    host_check(strstr(text, "linux-a  | line 000273 of many"));
+    host_check(strstr(text, "linux-a  | line 000399 of many"));
+    host_check(!strstr(text, "line 000271 of many"));
+}
+
 SIMULATED(a_paste_of_several_kilobytes_reaches_a_slow_vm_whole) {
     static struct device d;
     d = (struct device){.room = 16};
@@ -486,6 +525,8 @@ int main(void) {
         cmocka_unit_test(what_comes_after_a_page_of_zero_bytes_is_shown),
         cmocka_unit_test(ctrl_bracket_opens_the_shell_and_what_follows_is_its_input),
         cmocka_unit_test(an_attached_vm_is_replayed_and_then_raw_both_ways),
+        cmocka_unit_test(the_replay_of_a_full_ring_begins_with_a_whole_line_and_ends_with_the_last),
+        cmocka_unit_test(the_view_of_all_catches_up_with_the_last_of_what_was_missed),
         cmocka_unit_test(a_paste_of_several_kilobytes_reaches_a_slow_vm_whole),
         cmocka_unit_test(ctrl_bracket_leaves_a_vm_that_takes_no_input),
         cmocka_unit_test(ctrl_bracket_is_heard_behind_more_input_than_there_is_room_for_and_the_loss_is_counted),
