@@ -312,6 +312,44 @@ static void log_shows_lines_down_to_a_level(void **state) {
     assert_int_equal(log_level_get(), LOG_DEBUG);
 }
 
+static void log_set_without_a_level_changes_nothing(void **state) {
+    (void)state;
+    log_set_level(LOG_INFO);
+    assert_int_equal(run("log --set"), -EINVAL);
+    assert_string_equal(output, "log: --set needs a level: error, warn, info or debug\n");
+    assert_int_equal(log_level_get(), LOG_INFO);
+}
+
+static void stats_of_nobody_says_who_there_is(void **state) {
+    (void)state;
+    assert_int_equal(run("stats nobody"), -ENOENT);
+    assert_says("no VM is called 'nobody'");
+    assert_says("linux-a");
+}
+
+static void of_a_vm_whose_file_is_wrong_nothing_is_made_up(void **state) {
+    (void)state;
+    vms[0].cfg.valid = false;
+    assert_int_equal(run("vm list"), 0);
+    assert_says("    -      - "); // VCPUS and MEMORY
+    assert_int_equal(run("vm list --json"), 0);
+    assert_says("\"name\": \"linux-a\"");
+    assert_says("\"vcpus\": 0, \"memory\": 0");
+    assert_int_equal(run("vm show linux-a"), 0);
+    assert_null(strstr(output, "kernel"));
+}
+
+static void show_names_every_image_and_the_command_line(void **state) {
+    (void)state;
+    snprintf(vms[0].cfg.boot.initrd, sizeof vms[0].cfg.boot.initrd, "debian/initrd.gz");
+    snprintf(vms[0].cfg.boot.dtb, sizeof vms[0].cfg.boot.dtb, "my.dtb");
+    snprintf(vms[0].cfg.boot.cmdline, sizeof vms[0].cfg.boot.cmdline, "console=ttyAMA0");
+    assert_int_equal(run("vm show linux-a"), 0);
+    assert_says("  initrd      debian/initrd.gz\n");
+    assert_says("  dtb         my.dtb\n");
+    assert_says("console=ttyAMA0");
+}
+
 static void mem_and_version_say_something(void **state) {
     (void)state;
     assert_int_equal(run("mem"), 0);
@@ -389,6 +427,10 @@ int main(void) {
         cmocka_unit_test_setup(a_vm_without_console_is_not_attached, setup),
         cmocka_unit_test_setup(stats_count_exits_by_reason, setup),
         cmocka_unit_test_setup(log_shows_lines_down_to_a_level, setup),
+        cmocka_unit_test_setup(log_set_without_a_level_changes_nothing, setup),
+        cmocka_unit_test_setup(stats_of_nobody_says_who_there_is, setup),
+        cmocka_unit_test_setup(of_a_vm_whose_file_is_wrong_nothing_is_made_up, setup),
+        cmocka_unit_test_setup(show_names_every_image_and_the_command_line, setup),
         cmocka_unit_test_setup(mem_and_version_say_something, setup),
         cmocka_unit_test_setup(cpu_samples_how_idle_the_cpus_are, setup),
         cmocka_unit_test_setup(poweroff_and_reboot_do_so, setup),
