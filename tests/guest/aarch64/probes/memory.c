@@ -3,7 +3,7 @@
 // an external abort, or carried out; this program has to come to its end.
 #include "guest.h"
 
-static u64 ram_end;
+static u64 ram_end, gicr_end = GICR;
 static u64 accesses, wrong, wrong_at, wrong_esr;
 
 void secondary_main(u64 context) {
@@ -74,8 +74,8 @@ static void expect_nothing_at(u64 at) {
 }
 
 static bool is_device(u64 at) {
-    return (at >= GICD && at < GICD + 0x10000) || (at >= GICR && at < GICR + GICR_STRIDE) ||
-           (at >= UART && at < UART + 0x1000) || (at >= RTC && at < RTC + 0x1000);
+    return (at >= GICD && at < GICD + 0x10000) || (at >= GICR && at < gicr_end) || (at >= UART && at < UART + 0x1000) ||
+           (at >= RTC && at < RTC + 0x1000);
 }
 
 static void sweep(void) {
@@ -96,8 +96,8 @@ static void sweep(void) {
     }
     end("powers_of_two_up_to_2_to_the_39_nothing_answers");
     begin();
-    static const u64 edges[] = {GICD - 8, GICD + 0x10000, GICR - 8, GICR + GICR_STRIDE, UART - 8, UART + 0x1000,
-                                RTC - 8,  RTC + 0x1000,   RAM - 8};
+    const u64 edges[] = {GICD - 8,      GICD + 0x10000, GICR - 8,     gicr_end, UART - 8,
+                         UART + 0x1000, RTC - 8,        RTC + 0x1000, RAM - 8};
     for (u32 i = 0; i < ARRAY_SIZE(edges); i++)
         expect_nothing_at(edges[i]);
     expect_nothing_at(ram_end);
@@ -209,6 +209,8 @@ static void read_only(const char *name, u64 at) {
 
 void guest_main(u64 dtb) {
     ram_end = RAM + ram_size(dtb);
+    for (u64 cpu = 0; psci_affinity_info(cpu) >= 0; cpu++)
+        gicr_end += GICR_STRIDE;
     say("memory: %u MiB\n", (ram_end - RAM) >> 20);
     sweep();
     beyond();
@@ -223,7 +225,7 @@ void guest_main(u64 dtb) {
     unaligned();
     fetches();
     devices("the_distributor_bears_any_access", GICD, 0x10000, 4, true);
-    devices("the_redistributor_bears_any_access", GICR, GICR_STRIDE, 4, true);
+    devices("the_redistributor_bears_any_access", GICR, gicr_end - GICR, 4, true);
     devices("the_RTC_bears_any_access", RTC, 0x1000, 2, true);
     devices("the_UART_bears_any_access", UART, 0x1000, 2, true);
 }

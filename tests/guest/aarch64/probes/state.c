@@ -192,9 +192,11 @@ void guest_main(u64 dtb) {
     (void)dtb;
     gic_init();
     due_timer();
-    lives();
-    waiting_spi();
-    os_lock();
+    if (psci_affinity_info(1) >= 0) {
+        lives();
+        waiting_spi();
+        os_lock();
+    }
     an_ordinary_instruction();
     an_emulated_register();
     an_emulated_device();
