@@ -33,5 +33,5 @@ THIRD_PARTY := -w -fno-sanitize=alignment
 LIBFDT_SRC := fdt fdt_addresses fdt_check fdt_empty_tree fdt_overlay fdt_ro fdt_rw fdt_strerror fdt_sw fdt_wip
 
 # Stamps: the Debian packages are installed, libfdt is unpacked.
-TOOLCHAIN := $(BUILD)/.packages
+TOOLCHAIN := $(BUILD)/.packages-$(ARCH)
 LIBFDT := $(BUILD)/third_party/libfdt/.unpacked

@@ -3,13 +3,13 @@
 
 .PHONY: setup FORCE
 setup:
-	$(Q)scripts/setup.sh
+	$(Q)scripts/setup.sh all
 	$(Q)scripts/fetch.sh all
 	@echo 'bulkhead: everything that is needed is here' >&2
 
 $(TOOLCHAIN): scripts/setup.sh scripts/packages.txt
 	@mkdir -p $(@D)
-	$(Q)scripts/setup.sh && touch $@
+	$(Q)scripts/setup.sh $(ARCH) && touch $@
 
 $(LIBFDT): scripts/fetch.sh | $(TOOLCHAIN)
 	@mkdir -p $(@D)

@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# Installs the Debian packages that Bulkhead is built and tested with (scripts/packages.txt). Does nothing when they are
-# there. Works as root or through sudo.
+# setup.sh ARCH|all: installs the Debian packages that Bulkhead is built and tested with for that architecture, or all of
+# them (scripts/packages.txt). Does nothing when they are there. Works as root or through sudo.
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/lib.sh
@@ -18,9 +18,10 @@ recent_enough() { # package version
     esac
 }
 
-missing= backports=
-while read -r package suite; do
+for_arch=${1:-all} missing= backports=
+while read -r package suite only; do
     case $package in '' | '#'*) continue ;; esac
+    case $for_arch in all | "${only:-$for_arch}") ;; *) continue ;; esac
     if installed "$package" && recent_enough "$package" "$(dpkg-query -W -f '${Version}' "$package")"; then continue; fi
     case $suite in
     backports) backports="$backports $package" ;;

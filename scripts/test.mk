@@ -8,12 +8,16 @@ export ARCH BUILD JOBS LLVM
 export BULKHEAD_GUESTS := $(GUESTS)
 export BULKHEAD_TOML_TEST := $(CACHE)/toml-test
 
-.PHONY: test check tidy cppcheck toml-test tests
+.PHONY: test check tidy tidy-arch cppcheck cppcheck-arch toml-test tests
 # T=test_... needs that unit test only.
 TESTED := $(if $(filter test_%,$(T)),$(or $(filter $(T)%,$(notdir $(UNIT_BIN))),tests),tests)
+# The other architectures, a small part of whose tests goes with those of the default one.
+OTHERS := $(filter-out $(ARCH),$(patsubst arch/%/start.S,%,$(wildcard arch/*/start.S)))
+export BULKHEAD_ALSO := $(if $(filter aarch64,$(ARCH)),$(OTHERS))
+also_build = $(if $(filter tests,$(TESTED)),$(BULKHEAD_ALSO:%=$(MAKE) -k -j$(JOBS) ARCH=% image guests guest-programs;))
 # What fails to build is reported by the test that needs it, and the others still run.
 test: | $(TOOLCHAIN)
-	$(Q)$(MAKE) -k -j$(JOBS) $(TESTED); /usr/bin/python3 scripts/test.py $(T)
+	$(Q)$(MAKE) -k -j$(JOBS) $(TESTED); $(also_build) /usr/bin/python3 scripts/test.py $(T)
 
 tests: unit image host guests toml-test guest-programs
 
@@ -27,7 +31,11 @@ toml-test: | $(TOOLCHAIN)
 TIDY_IMAGE := $(filter %.c,$(IMAGE_SRC))
 TIDY_HOST := $(wildcard arch/host/*.c) $(TOOL_SRC)
 
-tidy: $(TIDY_IMAGE:%=$(BUILD)/tidy/%.ok) $(TIDY_HOST:%=$(BUILD)/tidy/%.ok)
+# Of the other architectures, what is only theirs.
+tidy: tidy-arch $(TIDY_IMAGE:%=$(BUILD)/tidy/%.ok) $(TIDY_HOST:%=$(BUILD)/tidy/%.ok)
+	$(Q):$(OTHERS:%=; $(MAKE) ARCH=% tidy-arch || exit 1)
+
+tidy-arch: $(patsubst %,$(BUILD)/tidy/%.ok,$(filter arch/%,$(TIDY_IMAGE)))
 
 define tidy
 	@mkdir -p $(@D)
@@ -42,10 +50,18 @@ $(TIDY_HOST:%=$(BUILD)/tidy/%.ok): $(BUILD)/tidy/%.ok: % .clang-tidy | $(TOOLCHA
 	$(call tidy,$(HOST_CFLAGS_plain))
 
 cppcheck: | $(TOOLCHAIN) $(LIBFDT)
-	@mkdir -p $(BUILD)/cppcheck
+	$(call run_cppcheck,$(TIDY_IMAGE))
+	$(Q):$(OTHERS:%=; $(MAKE) ARCH=% cppcheck-arch || exit 1)
+
+cppcheck-arch: | $(TOOLCHAIN) $(LIBFDT)
+	$(call run_cppcheck,$(filter arch/%,$(TIDY_IMAGE)))
+
+define run_cppcheck
+	@mkdir -p $(BUILD)/cppcheck/$(ARCH)
 	$(Q)cppcheck --quiet --error-exitcode=1 --enable=warning,performance,portability --inline-suppr \
-	    --std=c11 -j$(JOBS) --cppcheck-build-dir=$(BUILD)/cppcheck --suppressions-list=scripts/cppcheck.txt \
-	    -Iinclude -Iarch/$(ARCH) -Ilib/include -I$(BUILD) -D__STDC_HOSTED__=0 $(TIDY_IMAGE)
+	    --std=c11 -j$(JOBS) --cppcheck-build-dir=$(BUILD)/cppcheck/$(ARCH) --suppressions-list=scripts/cppcheck.txt \
+	    -Iinclude -Iarch/$(ARCH) -Ilib/include -I$(BUILD) -D__STDC_HOSTED__=0 $(1)
+endef
 
 .PHONY: format
 format:

@@ -3,7 +3,7 @@
 """test.py [PATTERN]: runs every test and says how many passed. make test calls it when all is built.
 
 A suite is a unit-test binary, a script that ends with "N passed, N failed" (tests/*/run.py, run.sh, scripts/check.py), or
-the system tests, one pytest file each. PATTERN picks suites by a part of their name; if none has it, the system tests
+the system tests, one pytest file each, and a few of them again for the architectures in BULKHEAD_ALSO. PATTERN picks suites by a part of their name; if none has it, the system tests
 whose own names have it."""
 
 import glob
@@ -21,6 +21,7 @@ BUILD = os.environ.get("BUILD", "build")
 JOBS = int(os.environ.get("JOBS", "2"))
 LOGS = os.path.join(BUILD, "log")
 PYTHON = "/usr/bin/python3"
+ALSO = ("tests/system/test_boot.py", "tests/system/test_hostile.py")  # what guards an architecture beside the default one
 NOTHING_CHOSEN = 5  # pytest, when -k leaves no test of a file
 ENV = dict(
     os.environ,
@@ -30,8 +31,9 @@ ENV = dict(
 
 
 class Suite:
-    def __init__(self, name, command, count, seconds):
+    def __init__(self, name, command, count, seconds, env=None):
         self.name, self.command, self.count, self.seconds = name, command, count, seconds
+        self.env = {**ENV, **(env or {})}
         self.log = os.path.join(LOGS, name + ".log")
         self.passed = self.failed = 0
 
@@ -40,7 +42,7 @@ class Suite:
         with open(self.log, "w", encoding="utf-8") as log:
             try:
                 child = subprocess.Popen(
-                    self.command, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=ENV, start_new_session=True
+                    self.command, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=self.env, start_new_session=True
                 )
                 status = child.wait(self.seconds)
             except OSError as error:
@@ -114,12 +116,21 @@ def script_suites():
     yield Suite("mutants", [PYTHON, "tests/sim/mutants/run.py"], count_script, 600)
 
 
+def system_suite(prefix, file, only, env=None):
+    name = prefix + os.path.basename(file)[5:-3]
+    junit = os.path.join(LOGS, name + ".xml")
+    command = [PYTHON, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={junit}", file]
+    return Suite(name, command + (["-k", only] if only else []), count_pytest(junit), 1500, env)
+
+
 def system_suites(only):
     for file in sorted(glob.glob("tests/system/test_*.py")):
-        name = "system-" + os.path.basename(file)[5:-3]
-        junit = os.path.join(LOGS, name + ".xml")
-        command = [PYTHON, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={junit}", file]
-        yield Suite(name, command + (["-k", only] if only else []), count_pytest(junit), 1500)
+        yield system_suite("system-", file, only)
+    guests = os.path.dirname(os.environ.get("BULKHEAD_GUESTS", ""))
+    for arch in os.environ.get("BULKHEAD_ALSO", "").split():
+        env = {"ARCH": arch, "BULKHEAD_GUESTS": os.path.join(guests, arch)}
+        for file in ALSO:
+            yield system_suite(f"system-{arch}-", file, only, env)
 
 
 def main():

@@ -110,7 +110,7 @@ class Machine:
         self.marks = 0
         self.expects_fault = False  # the test breaks the hypervisor on purpose
         self.text = ""  # all that came, without escape sequences
-        log = os.path.join(BUILD, "log", "system")
+        log = os.path.join(BUILD, "log", "system" if ARCH == "aarch64" else f"system-{ARCH}")
         os.makedirs(log, exist_ok=True)
         self.logname = os.path.join(log, re.sub(r"[^\w.-]", "_", name) + ".log")
         # pylint: disable=consider-using-with
