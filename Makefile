@@ -60,4 +60,6 @@ clean:
 distclean: clean
 	$(call say,CLEAN,$(CACHE))rm -rf $(CACHE)
 
--include $(shell [ -d $(BUILD) ] && find $(BUILD) -name '*.d')
+# The compiler's notes of who includes what; not those of a source that has moved, for which there is no rule any more.
+SOURCE_IS_THERE := { for (i = 1; i <= NF; i++) if ($$i ~ /\.[cS]$$/) { if ((getline line < $$i) >= 0) print FILENAME; nextfile } }
+-include $(shell [ -d $(BUILD) ] && find $(BUILD) -name '*.d' -exec awk '$(SOURCE_IS_THERE)' {} +)
