@@ -33,6 +33,12 @@ COMPLAINTS = re.compile(r"BUG:|soft lockup|hard LOCKUP|rcu_\w+ (self-)?detected|
                         r"blocked for more than|nobody cared|lost \d+ (rtc|tick)|… \d+ (bytes|lines) lost|Unable to handle|Oops")
 
 
+def echo_of(line):
+    """A line as the shell's editor shows it while it is typed. A log line that comes in between makes it draw what there is so far
+    once more, with escape sequences anywhere in it."""
+    return r"(?:\x1b\[\d*K)*".join(re.escape(c) for c in line) + r"(?:\x1b\[\d*K|\s)*\n"
+
+
 def toml(name, kernel, cpus=1, memory="16M", initrd=None, cmdline=None, sched=None, boot="", **keys):
     """The text of a VM's file; keys as in the schema."""
 
@@ -186,7 +192,7 @@ class Machine:
     def command(self, line, seconds=30):
         """Runs one line in the shell, where the terminal is already; returns what it printed."""
         self.send(line + "\r")
-        self.wait(re.escape(line) + r"(\x1b\[K|\s)*\n", 20)
+        self.wait(echo_of(line), 20)
         self.wait(r"(?:^|\n|\r)(?:\x1b\[[0-9;]*[A-Za-z])*" + re.escape(PROMPT), seconds)
         return clean(self.child.before).strip("\n")
 
@@ -201,7 +207,7 @@ class Machine:
 
     def show_all(self):
         self.send("console all\r")
-        self.wait(r"console all[^\n]*\n", 20)
+        self.wait(echo_of("console all"), 20)
 
     def state(self, name):
         """In the shell: a VM's state."""
