@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-# make fuzz: tests/fuzz/NAME.c, each a libFuzzer program, runs for SECONDS seconds; T=NAME for one of them. What it finds
-# lies in $(BUILD)/fuzz/NAME with the command that shows it again. Seeds: tests/fuzz/corpus/NAME, and what seeds.py makes.
+# make fuzz: tests/fuzz/NAME.c, each a libFuzzer program, runs for SECONDS seconds, or until it has had CPU_SECONDS of the
+# processor; T=NAME for one of them. What it finds lies in $(BUILD)/fuzz/NAME with the command that shows it again. Seeds:
+# tests/fuzz/corpus/NAME, and what seeds.py makes.
 
 FUZZ := $(BUILD)/fuzz
 FUZZ_COMMON := tests/fuzz/common.c
@@ -15,7 +16,7 @@ $(eval $(call host_rules,fuzz))
 .PHONY: fuzz fuzzers
 fuzz: | $(TOOLCHAIN)
 	$(Q)$(MAKE) -j$(JOBS) $(if $(T),$(FUZZ)/bin/$(T),fuzzers)
-	$(Q)/usr/bin/python3 tests/fuzz/run.py --seconds $(SECONDS) $(T)
+	$(Q)/usr/bin/python3 tests/fuzz/run.py $(if $(CPU_SECONDS),--cpu-seconds $(CPU_SECONDS),--seconds $(SECONDS)) $(T)
 
 fuzzers: $(FUZZ_BIN)
 tests: fuzzers

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""run.py [--seconds N] [TARGET...]: runs the fuzzers one after the other. make fuzz calls it; so does make test, without
---seconds: then each makes a fixed number of runs and begins with the seeds alone, otherwise it goes on from what it has learnt."""
+"""run.py [--seconds N | --cpu-seconds N] [TARGET...]: runs the fuzzers one after the other. make fuzz calls it; so does make
+test, without seconds: then each makes a fixed number of runs and begins with the seeds alone, otherwise it goes on from what it
+has learnt. --cpu-seconds goes on, in rounds, until a target has had so much of the processor, however busy the machine is."""
 
 import argparse
 import glob
@@ -57,8 +58,19 @@ def cpu_seconds():
     return used.ru_utime + used.ru_stime
 
 
+def enough(name, cpu, seed):
+    """Rounds of run() until the target has had cpu seconds of the processor; False at the first finding."""
+    left = cpu
+    while left > 0:
+        before = cpu_seconds()
+        if not run(name, max(30, round(left)), True, seed):
+            return False
+        left -= cpu_seconds() - before
+    return True
+
+
 def run(name, seconds, keep, seed):
-    """None, or what went wrong."""
+    """Whether the target ran to its end without a finding."""
     folder = os.path.join(FUZZ, name)
     corpus = os.path.join(folder, "corpus" if keep else "scratch")
     if not keep:
@@ -98,6 +110,7 @@ def main():
     os.chdir(ROOT)
     parser = argparse.ArgumentParser()
     parser.add_argument("--seconds", type=int)
+    parser.add_argument("--cpu-seconds", type=int)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("targets", nargs="*")
     args = parser.parse_args()
@@ -106,7 +119,10 @@ def main():
     if unknown:
         sys.exit(f"no fuzzer is called {unknown[0]}; there are: {' '.join(known)}")
     subprocess.run([sys.executable, "tests/fuzz/seeds.py", os.path.join(FUZZ, "seeds")], check=True)
-    results = [run(name, args.seconds, args.seconds is not None, args.seed or (0 if args.seconds else 1)) for name in args.targets or known]
+    if args.cpu_seconds:
+        results = [enough(name, args.cpu_seconds, args.seed) for name in args.targets or known]
+    else:
+        results = [run(name, args.seconds, args.seconds is not None, args.seed or (0 if args.seconds else 1)) for name in args.targets or known]
     print(f"{results.count(True)} passed, {results.count(False)} failed")
     sys.exit(0 if all(results) else 1)
 
