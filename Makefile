@@ -48,7 +48,7 @@ all: image host
 
 run: image host guests
 	$(Q)$(HOST)/bulkhead run --arch $(ARCH) --smp $(SMP) --memory $(MEM) $(if $(CPU),--cpu $(CPU)) --append '$(APPEND)' \
-	    --image $(OUT)/bulkhead.bin -C $(GUESTS) $(VMS) $(if $(QEMU_ARGS),-- $(QEMU_ARGS))
+	    --image $(BOOT_IMAGE) -C $(GUESTS) $(VMS) $(if $(QEMU_ARGS),-- $(QEMU_ARGS))
 
 help:
 	@sed '/^# /d;s/^\.$$//' scripts/help.txt

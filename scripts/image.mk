@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-# The hypervisor's image: $(BUILD)/$(ARCH)/bulkhead.elf with symbols and bulkhead.bin to boot.
+# The hypervisor's image: $(BUILD)/$(ARCH)/bulkhead.elf with symbols, and what a boot loader takes: bulkhead.bin, but on
+# x86_64 the ELF file itself.
 
 OUT := $(BUILD)/$(ARCH)
+BOOT_IMAGE := $(OUT)/bulkhead.$(if $(filter x86_64,$(ARCH)),elf,bin)
 IMAGE_SRC := $(sort $(wildcard core/*.c vdev/*.c drv/*.c lib/*.c arch/$(ARCH)/*.c arch/$(ARCH)/*.S))
 IMAGE_OBJ := $(IMAGE_SRC:%=$(OUT)/obj/%.o) $(LIBFDT_SRC:%=$(OUT)/obj/libfdt/%.c.o)
 
 .PHONY: image
-image: $(OUT)/bulkhead.bin
+image: $(BOOT_IMAGE)
 
 $(OUT)/bulkhead.bin: $(OUT)/bulkhead.elf
 	$(call say,BIN,$@)$(OBJCOPY) -O binary $< $@
