@@ -40,7 +40,7 @@ static enum vcpu_power power_of(struct vcpu *v) {
 }
 
 static bool stop_wanted(struct vcpu *v) {
-    return atomic_load_explicit(&v->requests, memory_order_relaxed) & VCPU_REQ_STOP;
+    return atomic_load_explicit(&v->requests, memory_order_relaxed) & (VCPU_REQ_STOP | VCPU_REQ_OFF);
 }
 
 // The hardware holds one vCPU's registers at a time on each CPU; they move only when another one is to run.
@@ -115,13 +115,21 @@ static void reflect(struct vcpu *v, const struct vexit *exit) {
         crash(v, exit);
 }
 
-static void handle_access(struct vcpu *v, struct vexit *exit) {
+static void handle_access(struct vcpu *v, struct vexit *exit, struct bus *bus) {
     struct bus_access a = {.vcpu = v, .value = exit->value, .size = exit->size, .write = exit->write};
-    if (unlikely(bus_access(&v->vm->bus, gpa(exit->gpa), &a) != 0)) {
+    if (unlikely(bus_access(bus, gpa(exit->gpa), &a) != 0)) {
         reflect(v, exit);
         return;
     }
     arch_vcpu_finish_access(v, exit, a.value);
+}
+
+static void handle_sysreg(struct vcpu *v, struct vexit *exit) {
+    const struct irqchip_ops *ops = v->vm->irqchip_ops;
+    if (ops->sysreg && ops->sysreg(v, exit) == 0)
+        arch_vcpu_finish_access(v, exit, exit->value);
+    else
+        reflect(v, exit);
 }
 
 static void handle_suspend(struct vcpu *v, struct vexit *exit) {
@@ -145,9 +153,13 @@ static bool handle_exit(struct vcpu *v, struct vexit *exit) {
     case VEXIT_NONE:
         return true;
     case VEXIT_MMIO:
+        handle_access(v, exit, &vm->bus);
+        return true;
     case VEXIT_PIO:
+        handle_access(v, exit, &vm->ports);
+        return true;
     case VEXIT_SYSREG:
-        handle_access(v, exit);
+        handle_sysreg(v, exit);
         return true;
     case VEXIT_SEND_IPI:
         vm->irqchip_ops->ipi(v, exit);
@@ -217,7 +229,7 @@ static void vcpu_loop(struct vcpu *v) {
         v->stats.guest_ticks += exit.ticks - now;
         bool go_on = true;
         if (likely(kind == VEXIT_MMIO)) // by far the most frequent one: not through the switch
-            handle_access(v, &exit);
+            handle_access(v, &exit, &v->vm->bus);
         else
             go_on = handle_exit(v, &exit);
         v->stats.count[kind]++;
@@ -254,7 +266,17 @@ void vcpu_unpark(struct vcpu *v) {
     task_wake(&v->task); // the first time it is in no queue yet
 }
 
+static bool leaves_locked(const struct vcpu *v) {
+    return atomic_load_explicit(&v->requests, memory_order_relaxed) & VCPU_REQ_OFF;
+}
+
 void vcpu_power_on_locked(struct vcpu *v, u64 entry, u64 arg) {
+    if (leaves_locked(v)) { // vm_vcpu_leave will do it: until then its task may still read where it was to start
+        v->again = true;
+        v->next_entry = entry;
+        v->next_arg = arg;
+        return;
+    }
     v->entry = entry;
     v->arg = arg;
     v->vm->vcpus_in++; // counted from here on: a stop waits for it, too
@@ -267,17 +289,35 @@ int vcpu_start(struct vm *vm, u32 target, u64 entry, u64 arg) {
     struct vcpu *v = vm->vcpus[target];
     int err = 0;
     spin_lock(&vm->lock);
+    bool leaves = leaves_locked(v);
     if (vm->state != VM_RUNNING)
         err = -EPERM;
-    else if (power_of(v) == VCPU_ON)
-        err = -EALREADY;
-    else if (power_of(v) == VCPU_ON_PENDING)
+    else if (leaves ? v->again : power_of(v) == VCPU_ON_PENDING)
         err = -EBUSY;
-    if (!err)
+    else if (!leaves && power_of(v) == VCPU_ON)
+        err = -EALREADY;
+    else
         vcpu_power_on_locked(v, entry, arg);
     spin_unlock(&vm->lock);
-    if (!err)
+    if (!err && !leaves)
         vcpu_unpark(v);
+    return err;
+}
+
+int vcpu_stop(struct vm *vm, u32 target) {
+    if (target >= vm->vcpu_count)
+        return -EINVAL;
+    struct vcpu *v = vm->vcpus[target];
+    spin_lock(&vm->lock);
+    int err = vm->state == VM_RUNNING ? 0 : -EPERM;
+    bool stops = !err && power_of(v) != VCPU_OFF;
+    if (stops) {
+        v->again = false;
+        atomic_fetch_or_explicit(&v->requests, VCPU_REQ_OFF, memory_order_relaxed);
+    }
+    spin_unlock(&vm->lock);
+    if (stops)
+        vcpu_kick(v);
     return err;
 }
 

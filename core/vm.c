@@ -88,6 +88,7 @@ int vm_create(struct vm *vm, const struct vm_config *cfg, u32 id, char *why, siz
     vm->state = VM_LOADED;
     vm->ram = gpa(arch_guest_ram_base());
     bus_init(&vm->bus);
+    bus_init(&vm->ports);
     int err = pgtable_init(&vm->s2, PT_GUEST);
     if (err)
         goto fail;
@@ -192,6 +193,7 @@ int vm_boot(struct vm *vm, const struct bundle *bundle, struct boot_entry *entry
     arch_vm_reset(vm);
     vm->irqchip_ops->reset(vm);
     bus_reset(&vm->bus);
+    bus_reset(&vm->ports);
     return 0;
 }
 
@@ -357,7 +359,11 @@ void vm_vcpu_leave(struct vcpu *v) {
     spin_lock(&vm->lock);
     atomic_store_explicit(&v->requests, 0, memory_order_relaxed);
     atomic_store_explicit(&v->power, VCPU_OFF, memory_order_relaxed);
-    bool last = --vm->vcpus_in == 0;
+    vm->vcpus_in--;
+    if (v->again && vm->state == VM_RUNNING)
+        vcpu_power_on_locked(v, v->next_entry, v->next_arg); // its own task: it finds that when it parks
+    v->again = false;
+    bool last = vm->vcpus_in == 0;
     if (last)
         last_out_locked(vm);
     spin_unlock(&vm->lock);

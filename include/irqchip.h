@@ -24,6 +24,9 @@ struct irqchip_ops {
     // VEXIT_SEND_IPI: exit->value is the architecture's request, exit->nr says which register (GICv3: 0 SGI1R, 1 SGI0R,
     // 2 ASGI1R). Task, sender loaded.
     void (*ipi)(struct vcpu *v, const struct vexit *exit);
+    // VEXIT_SYSREG: a system register of the interrupt controller's, exit->nr in the architecture's encoding; a read's
+    // answer goes into exit->value. -EFAULT: to be reflected. nullptr: there are none. Task, loaded.
+    int (*sysreg)(struct vcpu *v, struct vexit *exit);
     // Clears v->irq_work, takes back what the guest has finished, and moves what is deliverable into the interface's
     // image (list registers). Called before an entry when irq_work is set, by v's own task, loaded.
     void (*flush)(struct vcpu *v);

@@ -16,8 +16,9 @@ struct vm;
 // The guest-visible power state (PSCI AFFINITY_INFO, SBI HSM).
 enum vcpu_power { VCPU_OFF, VCPU_ON_PENDING, VCPU_ON, VCPU_POWER_STATES };
 
-enum {                 // v->requests, looked at before every entry
+enum {                 // v->requests, looked at before every entry; set and cleared under vm->lock
     VCPU_REQ_STOP = 1, // the VM stops or resets: leave the loop
+    VCPU_REQ_OFF = 2,  // vcpu_stop(): leave the loop
 };
 
 struct vcpu_stats {
@@ -41,6 +42,8 @@ struct vcpu {
     u64 entry, arg;  // for the next start; written before power becomes ON_PENDING
     u32 placed_on;   // pCPU it counts on, while placed
     bool placed;
+    bool again; // switched on again while it leaves for VCPU_REQ_OFF, at next_entry; under vm->lock
+    u64 next_entry, next_arg;
     _Atomic bool retired; // its VM is being destroyed
     struct vcpu_stats stats;
 };
@@ -55,4 +58,8 @@ void vcpu_power_on_locked(struct vcpu *v, u64 entry, u64 arg);
 void vcpu_unpark(struct vcpu *v);
 // Power-on of a vCPU that is off, by the VM's start or a CPU_ON: 0, -EINVAL (no such vCPU), -EALREADY (on), -EBUSY
 // (being switched on), -EPERM (the VM is stopping). Any task.
+// One that leaves for vcpu_stop() counts as off: it starts once it is out.
 [[nodiscard]] int vcpu_start(struct vm *vm, u32 target, u64 entry, u64 arg);
+// Another vCPU switches it off (x86's INIT): it leaves as with CPU_OFF, soon. 0, also if it is off; -EINVAL, -EPERM as
+// above. Any task, also its own.
+[[nodiscard]] int vcpu_stop(struct vm *vm, u32 target);

@@ -60,7 +60,8 @@ struct vm {
     gpa_t ram;
     struct extent extents[VM_MAX_EXTENTS];
     u32 extent_count;
-    struct bus bus;
+    struct bus bus;   // devices in memory
+    struct bus ports; // and in the I/O space, where the architecture has one
     const struct irqchip_ops *irqchip_ops;
     void *irqchip; // the controller's own part
     void *devices; // the architecture's fixed devices
