@@ -78,6 +78,12 @@ struct board {
     char isa[BOARD_ISA_MAX]; // riscv64: the extensions that every hart has, "i_m_a_f_d_c_h_zicsr_sstc"
 };
 
+// For those who fill a board: adds RAM; keeps a region out of use, maybe more than it when there are very many; and at
+// the end sorts and joins both sets. Boot.
+void board_add_memory(struct board *board, struct region r);
+void board_reserve(struct board *board, struct region r);
+void board_regions_done(struct board *board);
+
 // Does every CPU have the ISA extension (lower case)? Any.
 bool board_has_isa(const struct board *board, const char *extension);
 
