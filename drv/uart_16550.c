@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // National Semiconductor PC16550D and what descends from it, the Synopsys DesignWare APB UART included.
+#include "uart_16550.h"
+
 #include "mmio.h"
-#include "uart.h"
 
 enum {
     DATA = 0, // receive buffer, transmit holding
@@ -31,16 +32,28 @@ enum {
     IDLE_ATTEMPTS = 1 << 18,
 };
 
-static u32 u16550_read(const struct board_uart *uart, u32 reg) {
+static u32 memory_read(const struct board_uart *uart, u32 reg) {
     const u64 addr = uart->base + ((u64)reg << uart->reg_shift);
     return uart->reg_width == 4 ? mmio_read32(addr) : mmio_read8(addr);
 }
-static void u16550_write(const struct board_uart *uart, u32 reg, u32 value) {
+
+static void memory_write(const struct board_uart *uart, u32 reg, u32 value) {
     const u64 addr = uart->base + ((u64)reg << uart->reg_shift);
     if (uart->reg_width == 4)
         mmio_write32(addr, value);
     else
         mmio_write8(addr, (u8)value);
+}
+
+static const struct uart_16550_access memory = {memory_read, memory_write};
+static const struct uart_16550_access *registers = &memory; // written at boot only
+
+static u32 u16550_read(const struct board_uart *uart, u32 reg) {
+    return registers->read(uart, reg);
+}
+
+static void u16550_write(const struct board_uart *uart, u32 reg, u32 value) {
+    registers->write(uart, reg, value);
 }
 
 static void u16550_init(const struct board_uart *uart) {
@@ -89,3 +102,8 @@ const struct uart_driver uart_16550 = {
     .irq_enable = u16550_irq_enable,
     .irq_ack = u16550_irq_ack,
 };
+
+void uart_16550_use(const struct board_uart *uart, const struct uart_16550_access *access) {
+    registers = access;
+    uart_use(&uart_16550, uart);
+}
