@@ -101,7 +101,7 @@ struct trap_frame {
 // Called by start.S and trap.S.
 [[noreturn]] void x86_64_boot(const void *info, u32 magic);
 [[noreturn]] void x86_64_boot_secondary(struct cpu *cpu);
-void trap_fault(struct trap_frame *frame);
+
 void trap_irq(u64 vector);
 
 // ── cpu.c, trap.c ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -116,7 +116,7 @@ enum { EMERGENCY_STACKS = 3, EMERGENCY_STACK_SIZE = 8192 };
 [[noreturn]] void hyp_fault_report(const struct trap_frame *frame);
 
 // uart_com.c: COM1 by port I/O
-void uart_com_use(struct board_uart *uart);
+void uart_com_use(const struct board_uart *uart);
 
 // irqhw.c
 void irqhw_init(const struct board *board);
