@@ -20,12 +20,7 @@ enum {
 #define VLAPIC_BASE 0xfee00000ull // cannot be moved
 
 // MSRs that are ours: IA32_APIC_BASE, IA32_TSC_DEADLINE, and VLAPIC_MSR_X2APIC … + 0x3f.
-enum {
-    VLAPIC_MSR_BASE = 0x1b,
-    VLAPIC_MSR_TSC_DEADLINE = 0x6e0,
-    VLAPIC_MSR_X2APIC = 0x800,
-    VLAPIC_MSR_X2APIC_COUNT = 0x40
-};
+enum { VLAPIC_MSR_BASE = 0x1b, VLAPIC_MSR_DEADLINE = 0x6e0, VLAPIC_MSR_X2APIC = 0x800, VLAPIC_MSR_X2APIC_COUNT = 0x40 };
 enum : u64 { VLAPIC_BASE_BSP = 1 << 8, VLAPIC_BASE_X2APIC = 1 << 10, VLAPIC_BASE_ENABLE = 1 << 11 };
 
 // How the architecture uses it (everything here is of the vCPU's own task unless it says otherwise):
