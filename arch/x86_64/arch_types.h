@@ -2,11 +2,11 @@
 // The x86_64 types embedded in core structures, and the inline part of the seam.
 #pragma once
 
+#include "insn.h"
 #include "types.h"
 
 struct cpu;
 struct vcpu;
-struct vlapic;
 
 // Found through the GS base while the hypervisor runs.
 struct arch_cpu {
@@ -15,9 +15,8 @@ struct arch_cpu {
     struct vcpu *fp_owner; // whose floating-point registers are in the hardware
     u64 asid_generation;   // of the tags given out below; 0: none yet
     u32 asid_next;
-    u32 apic_id;
-    void *emergency_stack_top; // IST 1: where a double fault is reported
-    void *tables;              // GDT, TSS: see cpu.c
+    u64 host_generation; // of our own mapping as far as this CPU knows: pte.c
+    u64 alarm_tsc;       // what the timer is to fire at, all ones: never
 };
 
 // A task's saved registers; entry.S knows the layout.
@@ -40,11 +39,6 @@ enum x86_reg { // as instructions number them
     X86_REGS
 };
 
-enum x86_pending {
-    X86_PENDING_NONE,
-    X86_PENDING_MMIO_WRITE, // the second half of an instruction that reads and writes: pending_exit
-};
-
 // How a vCPU starts.
 enum x86_start {
     X86_START_REAL,   // real mode at entry (a multiple of 4 KiB below 1 MiB), CS = entry >> 4
@@ -52,37 +46,63 @@ enum x86_start {
     X86_START_LONG64, // 64-bit mode with vm->arch.start_cr3 and start_gdt, RSI = arg
 };
 
+// An instruction that is being emulated.
+struct x86_emulation {
+    struct x86_insn insn;
+    u8 phase;  // enum emulate_phase; 0: none
+    u64 gpa;   // of the operand in a device, and
+    u64 other; // of the other one, if that is in memory as well
+    u64 value; // to be written in the second half
+};
+
+// The lengths of instructions that came out, for CPUs that do not tell.
+struct x86_length {
+    u64 at, cr3;
+    u32 length;
+};
+enum { X86_LENGTHS = 16 };
+
+enum {                  // arch_vcpu.work, before the next entry
+    X86_WORK_STEP = 1,  // the instruction is done: go on at rip
+    X86_WORK_EVENT = 2, // `event` is to be injected
+    X86_WORK_FLUSH = 4, // the guest's translations are to be forgotten
+    X86_WORK_MORE = 8,  // of an instruction that takes several accesses
+};
+
 // The guest's registers. entry.S knows the layout of the first part.
 struct arch_vcpu {
-    u64 gpr[X86_REGS]; // SVM: RAX and RSP are current between exit and entry only through guest_reg_*()
-    u64 host_rsp;      // the task's stack while the guest runs
-    u64 host_gs;       // the pCPU, while loaded
-    u64 guest_gs;      // SVM: GS base between exit and entry
-    u64 vmcb;          // SVM: its address. VMX: the VMCS's
+    u64 gpr[X86_REGS]; // not RSP, which is in the control block; of RAX a copy between exit and entry
+    u64 control;       // address of the VMCB or VMCS
+    u64 host_control;  // SVM: of the VMCB with the host's segments and MSRs, while loaded
 
-    u64 rip, next_rip; // of the last exit; where the instruction that came out ends, 0: unknown
-    u64 exit_reason;   // of the last exit, as the hardware numbers it
+    u32 work;          // X86_WORK_*
+    bool undo;         // what holds for one entry only is to be taken back after it
+    bool launched;     // VMX
+    bool nmi_blocked;  // one is being handled: until the next IRET
+    bool triple_fault; // nothing can be reflected any more
+    u64 rip, next_rip; // of the last exit; where the instruction that came out ends
+    u64 event;         // EVENT_*
+    u64 iret_rip;      // that ends the blocking once it has been executed; ~0: not reached
+    u64 fetch_fault;   // RIP of the last instruction fetch from where no memory is
     u64 fast_exits;    // served without leaving arch_vcpu_run
-    struct vlapic *lapic;
+    u64 exit_reason;   // of the last exit, as the hardware numbers it
+
     void *extended;       // XSAVE area: FPU, SSE, AVX
     struct cpu *fp_cpu;   // on which the floating-point registers were last; they may still be there
     struct cpu *asid_cpu; // where asid is valid, while its generation is the present one
     u64 asid_generation;
-    u64 tlb_generation; // of vm->arch.tlb_generation as far as this vCPU's translations know
+    u64 tlb_generation; // of vm->arch.tlb_generation, as far as asid has nothing older
     u32 asid;
-    bool launched;    // VMX
-    bool nmi_pending; // to be injected
-    bool nmi_blocked; // one is being handled: until the next IRET
-    enum x86_pending pending;
     u64 debug[4]; // DR0–DR3
-    u64 xcr0, tsc_aux;
-    u64 efer, pat, misc_enable, apic_base;
-    u64 tsc_adjust;
-    void *insn; // of the instruction being emulated: struct emul
+    u64 xcr0, tsc_aux, tsc_offset;
+    u64 mtrr_def_type, mtrr_fixed[11], mtrr_variable[16];
+    u64 misc_enable;
+    struct x86_emulation emulation;
+    struct x86_length lengths[X86_LENGTHS];
 };
 
 struct arch_vm {
-    u64 tsc_offset;
+    u64 tsc_start;              // the hardware's TSC when the guest's was 0
     enum x86_start start;       // of the primary vCPU, set by the boot protocol
     gpa_t start_cr3, start_gdt; // X86_START_LONG64
     _Atomic u64 tlb_generation; // raised when stage 2 loses or narrows a mapping

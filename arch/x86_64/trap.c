@@ -76,7 +76,6 @@ void cpu_tables_init(struct cpu *cpu, u8 *emergency) {
     t->gdt[GDT_TSS] = DESCRIPTOR_TSS | (TSS_SIZE - 1) | (tss & 0xffffff) << 16 | (tss >> 24 & 0xff) << 56;
     t->gdt[GDT_TSS + 1] = tss >> 32;
     cpu->arch.self = cpu;
-    cpu->arch.tables = t;
 }
 
 void cpu_tables_load(struct cpu *cpu) {

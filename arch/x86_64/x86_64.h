@@ -20,12 +20,13 @@ struct x86_features {
     bool invariant_tsc;
     bool xsave;
     bool gib_pages;
-    bool rdrand;
+    bool ept;              // stage 2 has the format of Intel's EPT
     bool under_hypervisor; // says CPUID
     u32 phys_bits;         // of a host-physical address
     u64 tsc_hz;
-    u64 lapic_hz; // of the APIC's timer, divided by LAPIC_DIVIDE
-    u64 lapic;    // xAPIC: where its registers are
+    const char *tsc_source; // who told
+    u64 lapic_hz;           // of the APIC's timer; not known with tsc_deadline
+    u64 lapic;              // xAPIC: where its registers are
     const struct board *board;
     struct acpi acpi;
 };
@@ -132,9 +133,10 @@ enum : u32 {
     ICR_LEVEL = 1 << 15,
 };
 
-// timers.c
-void timers_init(const struct board *board);
-void timers_cpu_init(void);
+// timers.c: clock_init after features_probe
+void clock_init(void);
+void timers_cpu_init(struct cpu *cpu);
 void timers_irq(void);
-// The value of the TSC when arch_now_ns() is `ns`; for deadlines. Any.
-u64 tsc_of_ns(u64 ns);
+
+// pte.c: forgets what arch_host_flush told of since the last time
+void host_flush_pending(struct cpu *cpu);
