@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+// The world switch of SVM and the task switch.
+//
+// VMRUN and #VMEXIT switch what the C code lives on: RAX, RSP, RIP, the flags, CR0, CR3, CR4, EFER, the tables, and the code and
+// data segments. The rest of the segments and the system-call MSRs take VMLOAD and VMSAVE. They move on every exit although
+// little of it is of use to us, because TR is among it: an exception or an NMI in the hypervisor takes its stack from the TSS, and
+// must not take it from the one that the guest has chosen.
+
+#define VCPU_GPR(n)       (8 * (n))
+#define VCPU_CONTROL      (8 * 16)
+#define VCPU_HOST_CONTROL (8 * 17)
+#define RCX               1
+#define RDX               2
+#define RBX               3
+#define RBP               5
+#define RSI               6
+#define RDI               7
+
+    .text
+// void svm_enter(struct arch_vcpu *a): runs the guest until it comes out. RAX and RSP are in the VMCB.
+    .globl  svm_enter
+    .balign 16
+svm_enter:
+    push    %rbx
+    push    %rbp
+    push    %r12
+    push    %r13
+    push    %r14
+    push    %r15
+    push    %rdi
+    mov     VCPU_CONTROL(%rdi), %rax
+    clgi                                      // from here on the CPU is half the guest's: not even an NMI
+    vmload  %rax
+    mov     VCPU_GPR(RCX)(%rdi), %rcx
+    mov     VCPU_GPR(RDX)(%rdi), %rdx
+    mov     VCPU_GPR(RBX)(%rdi), %rbx
+    mov     VCPU_GPR(RBP)(%rdi), %rbp
+    mov     VCPU_GPR(RSI)(%rdi), %rsi
+    mov     VCPU_GPR(8)(%rdi), %r8
+    mov     VCPU_GPR(9)(%rdi), %r9
+    mov     VCPU_GPR(10)(%rdi), %r10
+    mov     VCPU_GPR(11)(%rdi), %r11
+    mov     VCPU_GPR(12)(%rdi), %r12
+    mov     VCPU_GPR(13)(%rdi), %r13
+    mov     VCPU_GPR(14)(%rdi), %r14
+    mov     VCPU_GPR(15)(%rdi), %r15
+    mov     VCPU_GPR(RDI)(%rdi), %rdi
+    sti                                       // with V_INTR_MASKING our IF says whether interrupts take the guest out
+    vmrun   %rax
+    vmsave  %rax
+    pop     %rax
+    mov     %rcx, VCPU_GPR(RCX)(%rax)
+    mov     %rdx, VCPU_GPR(RDX)(%rax)
+    mov     %rbx, VCPU_GPR(RBX)(%rax)
+    mov     %rbp, VCPU_GPR(RBP)(%rax)
+    mov     %rsi, VCPU_GPR(RSI)(%rax)
+    mov     %rdi, VCPU_GPR(RDI)(%rax)
+    mov     %r8, VCPU_GPR(8)(%rax)
+    mov     %r9, VCPU_GPR(9)(%rax)
+    mov     %r10, VCPU_GPR(10)(%rax)
+    mov     %r11, VCPU_GPR(11)(%rax)
+    mov     %r12, VCPU_GPR(12)(%rax)
+    mov     %r13, VCPU_GPR(13)(%rax)
+    mov     %r14, VCPU_GPR(14)(%rax)
+    mov     %r15, VCPU_GPR(15)(%rax)
+    mov     VCPU_HOST_CONTROL(%rax), %rax
+    vmload  %rax
+    cli
+    stgi
+    pop     %r15
+    pop     %r14
+    pop     %r13
+    pop     %r12
+    pop     %rbp
+    pop     %rbx
+    ret
+
+// void arch_ctx_switch(struct arch_ctx *from, struct arch_ctx *to)
+    .globl  arch_ctx_switch
+    .balign 16
+arch_ctx_switch:
+    pop     %rax
+    mov     %rsp, 0(%rdi)
+    mov     %rax, 8(%rdi)
+    mov     %rbx, 16(%rdi)
+    mov     %rbp, 24(%rdi)
+    mov     %r12, 32(%rdi)
+    mov     %r13, 40(%rdi)
+    mov     %r14, 48(%rdi)
+    mov     %r15, 56(%rdi)
+    mov     0(%rsi), %rsp
+    mov     16(%rsi), %rbx
+    mov     24(%rsi), %rbp
+    mov     32(%rsi), %r12
+    mov     40(%rsi), %r13
+    mov     48(%rsi), %r14
+    mov     56(%rsi), %r15
+    jmp     *8(%rsi)
+
+// A new context starts here: r12 = fn, r13 = arg
+    .globl  ctx_start
+ctx_start:
+    mov     %r13, %rdi
+    xor     %ebp, %ebp
+    call    *%r12
+    ud2                                       // task functions do not return
