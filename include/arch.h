@@ -22,6 +22,7 @@
 #include "types.h"
 #include "vexit.h"
 
+struct boot_ops;
 struct cpu;
 struct vcpu;
 struct vm;
@@ -141,6 +142,8 @@ void arch_guest_devices_fini(struct vm *vm);
 u32 arch_plan(void);
 // The image kinds that this architecture's guests boot, for messages and checks.
 bool arch_image_bootable(const struct image_info *info, const char **why);
+// How a guest is told what its machine is made of: boot_fdt_ops, or the architecture's own. Any.
+const struct boot_ops *arch_boot_ops(void);
 // Where the boot protocol wants the kernel, relative to RAM base, for the given image. Task.
 u64 arch_image_offset(const struct image_info *info);
 [[noreturn]] void arch_power_off(void);

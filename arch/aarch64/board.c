@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "aarch64.h"
+#include "image_loader.h"
 #include "plan.h"
 #include "uart.h"
 #include "vm.h"
@@ -134,6 +135,10 @@ void arch_vm_reset(struct vm *vm) {
     memset(vm->arch.last_vcpu, 0, sizeof(vm->arch.last_vcpu));
     vm->arch.cntvoff = arch_ticks(); // the guest's clock starts at 0
     arch_vm_flush(vm, gpa(0), 0);
+}
+
+const struct boot_ops *arch_boot_ops(void) {
+    return &boot_fdt_ops;
 }
 
 bool arch_image_bootable(const struct image_info *info, const char **why) {

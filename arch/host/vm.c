@@ -4,6 +4,7 @@
 
 #include "host_internal.h"
 #include "guest.h"
+#include "image_loader.h"
 #include "plan.h"
 
 int arch_vm_init(struct vm *vm) {
@@ -45,6 +46,10 @@ pa_t arch_image_end(void) {
 
 u32 arch_plan(void) {
     return PLAN_ARCH_AARCH64; // the simulated guests' machine is that one
+}
+
+const struct boot_ops *arch_boot_ops(void) {
+    return &boot_fdt_ops;
 }
 
 bool arch_image_bootable(const struct image_info *info, const char **why) {

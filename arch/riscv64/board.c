@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "guest_map.h"
+#include "image_loader.h"
 #include "log.h"
 #include "plan.h"
 #include "riscv64.h"
@@ -115,6 +116,10 @@ void arch_vm_reset(struct vm *vm) {
     arch_vm_flush(vm, gpa(0), 0);
     fence_i(); // its code is new
     rfence_others(RFENCE_FENCE_I, 0, 0, 0);
+}
+
+const struct boot_ops *arch_boot_ops(void) {
+    return &boot_fdt_ops;
 }
 
 bool arch_image_bootable(const struct image_info *info, const char **why) {
