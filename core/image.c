@@ -11,6 +11,7 @@
 #include "gmem.h"
 #include "image.h"
 #include "image_loader.h"
+#include "page.h"
 #include "plan.h"
 #include "task.h"
 #include "vm.h"

@@ -300,15 +300,15 @@ static void v16550_reset(struct vdev *dev) {
         console_input_ready(u->console);
 }
 
-int v16550_create(struct vm *vm, gpa_t base, u32 irq) {
+int v16550_create(struct vm *vm, struct bus *bus, gpa_t base, u64 size, u32 irq) {
     struct v16550 *u = page_alloc(0);
     if (u == nullptr)
         return -ENOMEM;
-    u->dev = (struct vdev){"16550", vm, base, V16550_SIZE, v16550_access, v16550_reset};
+    u->dev = (struct vdev){"16550", vm, base, size, v16550_access, v16550_reset};
     u->console = vm->console;
     u->irq = irq;
     spin_init(&u->lock, LOCK_DEVICE);
-    const int err = bus_add(&vm->bus, &u->dev);
+    const int err = bus_add(bus, &u->dev);
     if (err) {
         page_free(u, 0);
         return err;
@@ -320,6 +320,8 @@ int v16550_create(struct vm *vm, gpa_t base, u32 irq) {
 
 void v16550_destroy(struct vm *vm) {
     struct vdev *dev = bus_remove(&vm->bus, v16550_access);
+    if (dev == nullptr)
+        dev = bus_remove(&vm->ports, v16550_access);
     if (dev == nullptr)
         return;
     struct v16550 *u = (struct v16550 *)dev;

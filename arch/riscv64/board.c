@@ -74,7 +74,7 @@ u64 arch_guest_ram_base(void) {
 int arch_guest_devices(struct vm *vm) {
     int err = vplic_create(vm, gpa(GUEST_PLIC));
     if (!err)
-        err = v16550_create(vm, gpa(GUEST_UART), GUEST_UART_IRQ);
+        err = v16550_create(vm, &vm->bus, gpa(GUEST_UART), V16550_SIZE, GUEST_UART_IRQ);
     if (!err)
         err = vgoldfish_rtc_create(vm, gpa(GUEST_RTC), GUEST_RTC_IRQ);
     if (err)

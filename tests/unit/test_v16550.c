@@ -45,7 +45,7 @@ static int setup(void **state) {
     line = false;
     console_init(host_board());
     vm.console = console = console_create("uart");
-    const int err = v16550_create(&vm, gpa(BASE), IRQ);
+    const int err = v16550_create(&vm, &vm.bus, gpa(BASE), V16550_SIZE, IRQ);
     asked();
     return err;
 }
