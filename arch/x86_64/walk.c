@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+// The guest's own page tables: none, 32-bit, PAE, 4 levels (AMD64 APM volume 2, chapter 5). They are read at the time
+// and never remembered; a guest that changes them at the same moment gets the old or the new translation, as on
+// hardware.
+#include "gmem.h"
+#include "virt.h"
+
+#define PTE_PRESENT BIT(0)
+#define PTE_WRITABLE BIT(1)
+#define PTE_USER BIT(2)
+#define PTE_ACCESSED BIT(5)
+#define PTE_DIRTY BIT(6)
+#define PTE_LARGE BIT(7)
+#define PTE_NO_EXECUTE BIT(63)
+#define PTE_ADDRESS BITS(51, 12)
+#define RFLAGS_AC BIT(18)
+enum : u32 { PF_PRESENT = 1, PF_USER = 4 };
+
+// What the entries on the way allow, all of them.
+struct rights {
+    bool writable, user, no_execute;
+};
+
+static bool allowed(const struct x86_mode *m, const struct rights *r, u32 access) {
+    bool user_mode = m->cpl == 3;
+    if (user_mode && !r->user)
+        return false;
+    if ((access & WALK_WRITE) && !r->writable && (user_mode || (m->cr0 & CR0_WP)))
+        return false;
+    if (access & WALK_FETCH)
+        return !(r->no_execute && (m->efer & EFER_NXE)) && (user_mode || !r->user || !(m->cr4 & CR4_SMEP));
+    return user_mode || !r->user || !(m->cr4 & CR4_SMAP) || (m->rflags & RFLAGS_AC);
+}
+
+static u32 error_code(const struct x86_mode *m, u32 access, bool present) {
+    bool tells_fetch = (m->efer & EFER_NXE) || (m->cr4 & CR4_SMEP);
+    return (present ? PF_PRESENT : 0) | (access & WALK_WRITE) | (m->cpl == 3 ? PF_USER : 0) |
+           (tells_fetch ? access & WALK_FETCH : 0);
+}
+
+static u64 entry_read(const void *at, u32 size) {
+    return size == 8 ? __atomic_load_n((const u64 *)at, __ATOMIC_RELAXED)
+                     : __atomic_load_n((const u32 *)at, __ATOMIC_RELAXED);
+}
+
+static void entry_mark(void *at, u32 size, u64 old, u64 bits) {
+    if (!(bits & ~old))
+        return;
+    if (size == 8)
+        __atomic_fetch_or((u64 *)at, bits, __ATOMIC_RELAXED);
+    else
+        __atomic_fetch_or((u32 *)at, (u32)bits, __ATOMIC_RELAXED);
+}
+
+int walk(struct vcpu *v, const struct x86_mode *m, u64 linear, u32 access, u64 *gpa_out, u32 *error) {
+    if (!(m->cr0 & CR0_PG)) {
+        *gpa_out = (u32)linear;
+        return 0;
+    }
+    bool pae = m->cr4 & CR4_PAE, long_mode = m->efer & EFER_LMA;
+    if (!long_mode)
+        linear = (u32)linear;
+    u32 entry_size = pae ? 8 : 4, index_bits = pae ? 9 : 10;
+    s32 level = long_mode ? 3 : pae ? 2 : 1;
+    u64 table = long_mode ? m->cr3 & PTE_ADDRESS : pae ? m->cr3 & BITS(31, 5) : m->cr3 & BITS(31, 12);
+    struct rights r = {true, true, false};
+    for (;; level--) {
+        u32 shift = PAGE_SHIFT + index_bits * (u32)level;
+        u64 index = linear >> shift & (BIT(index_bits) - 1);
+        void *at = gmem_ptr(v->vm, gpa(table + index * entry_size), entry_size);
+        u64 entry = at ? entry_read(at, entry_size) : 0;
+        if (!(entry & PTE_PRESENT)) {
+            *error = error_code(m, access, false);
+            return -EFAULT;
+        }
+        bool pointer = pae && !long_mode && level == 2; // an entry of the PAE root has no rights
+        if (!pointer) {
+            r.writable = r.writable && (entry & PTE_WRITABLE);
+            r.user = r.user && (entry & PTE_USER);
+            r.no_execute = r.no_execute || (pae && (entry & PTE_NO_EXECUTE));
+        }
+        bool large = level > 0 && !pointer && level < 3 && (entry & PTE_LARGE) && (pae || (m->cr4 & CR4_PSE));
+        if (level > 0 && !large) {
+            if (!pointer)
+                entry_mark(at, entry_size, entry, PTE_ACCESSED);
+            table = entry & (pae ? PTE_ADDRESS : BITS(31, 12));
+            continue;
+        }
+        if (!allowed(m, &r, access)) {
+            *error = error_code(m, access, true);
+            return -EFAULT;
+        }
+        entry_mark(at, entry_size, entry, PTE_ACCESSED | (access & WALK_WRITE ? PTE_DIRTY : 0));
+        u64 page = entry & (pae ? PTE_ADDRESS : BITS(31, 12));
+        if (large && !pae) // PSE-36: address bits 39-32 in bits 20-13
+            page = (entry & BITS(31, 22)) | field_get(BITS(20, 13), entry) << 32;
+        *gpa_out = (page & ~(BIT(shift) - 1)) | (linear & (BIT(shift) - 1));
+        return 0;
+    }
+}
