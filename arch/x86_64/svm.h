@@ -16,7 +16,7 @@ struct vmcb {
     u16 dr_reads, dr_writes;
     u32 exceptions;
     u32 intercepts1, intercepts2, intercepts3;
-    u8 reserved1[0x3c - 0x14];
+    u8 reserved1[0x3c - 0x18];
     u16 pause_threshold, pause_count;
     u64 iopm, msrpm;
     u64 tsc_offset;
@@ -60,7 +60,7 @@ static_assert(offsetof(struct vmcb, rsp) == 0x5d8 && offsetof(struct vmcb, rax) 
 static_assert(offsetof(struct vmcb, cr2) == 0x640 && offsetof(struct vmcb, pat) == 0x668);
 static_assert(sizeof(struct vmcb) == 0x1000);
 
-enum : u16 { SVM_CR4 = 1 << 4 };
+enum : u16 { SVM_CR4 = 1 << 4, SVM_CR8 = 1 << 8 }; // cr_writes
 
 enum : u32 { // intercepts1
     SVM_INTR = 1u << 0,
@@ -122,6 +122,7 @@ enum : u64 { // exit_code
 #define SVM_V_TPR BITS(3, 0)
 #define SVM_V_IRQ BIT(8)
 #define SVM_V_PRIORITY BITS(19, 16)
+#define SVM_V_IGN_TPR BIT(20)
 #define SVM_V_INTR_MASKING BIT(24)
 #define SVM_V_VECTOR BITS(39, 32)
 // shadow

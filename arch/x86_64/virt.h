@@ -113,10 +113,12 @@ static inline void guest_page_fault(struct vcpu *v, u64 address, u32 error) {
 // again unless the guest does so itself.
 void guest_event_interrupted(struct vcpu *v, u64 event);
 
+enum : u32 { GUEST_CALL_BASE = 0x86000000 }; // hypercalls: + enum hypercall_nr, as on aarch64
+
 // ── Exits that both serve alike: true, the guest goes on; false, *exit is for the core ──────────────────────────────
 bool exit_cpuid(struct vcpu *v);
 bool exit_msr(struct vcpu *v, bool write, struct vexit *exit);
-bool exit_call(struct vcpu *v, struct vexit *exit);
+bool exit_call(struct vcpu *v, u8 cpl, struct vexit *exit);
 bool exit_halt(struct vcpu *v, struct vexit *exit);
 bool exit_xsetbv(struct vcpu *v, u8 cpl);
 bool exit_cr4(struct vcpu *v, u64 value); // a write of CR4
@@ -146,17 +148,21 @@ enum walk_access { WALK_READ = 0, WALK_WRITE = 2, WALK_FETCH = 16 }; // bits of 
 [[nodiscard]] int walk(struct vcpu *v, const struct x86_mode *mode, u64 linear, u32 access, u64 *gpa, u32 *error);
 
 // ── cpuid.c, msr.c, fpu.c ───────────────────────────────────────────────────────────────────────────────────────────
-// What XCR0 may have in it, and CR4.
+void cpuid_init(void); // boot
+// What XCR0 may have in it, and CR4; whether there is RDTSCP or RDPID.
 u64 guest_xcr0_mask(void);
 u64 guest_cr4_mask(void);
-void cpuid_init(void);                                   // boot
-void msr_reset(struct vcpu *v);                          // not loaded
+bool guest_has_tsc_aux(void);
+void msr_reset(struct vcpu *v); // not loaded
+void msr_load(struct vcpu *v);
 bool msr_read_guest(struct vcpu *v, u32 nr, u64 *value); // false: #GP
 bool msr_write_guest(struct vcpu *v, u32 nr, u64 value); // false: #GP
-void fpu_cpu_init(void);
+const char *fpu_unusable(void);                          // boot; nullptr, or in words why
+void fpu_cpu_init(void);                                 // boot
+u32 fpu_area_size(void);                                 // bytes
 [[nodiscard]] int fpu_vcpu_init(struct vcpu *v);
 void fpu_vcpu_fini(struct vcpu *v);
-void fpu_reset(struct vcpu *v);
+void fpu_reset(struct vcpu *v); // not loaded
 void fpu_load(struct vcpu *v);
 void fpu_save(struct vcpu *v);
 
