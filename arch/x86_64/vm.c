@@ -24,9 +24,3 @@ void arch_vm_flush(struct vm *vm, gpa_t start, u64 size) {
     // Release: the change of the tables comes before it. Pairs with the acquire in the backends' load.
     atomic_fetch_add_explicit(&vm->arch.tlb_generation, 1, memory_order_release);
 }
-
-// Instruction fetches see what was written, as on any x86.
-void arch_vm_sync_code(void *start, u64 size) {
-    (void)start;
-    (void)size;
-}
