@@ -120,6 +120,9 @@ enum {
     PH_SIZE = 56,
     PH_MAX = 128, // bounds the work that a file can cause
     PT_LOAD = 1,
+    PT_NOTE = 4,
+    NOTE_HEADER_SIZE = 12,
+    XEN_ELFNOTE_PHYS32_ENTRY = 18,
     EM_X86_64 = 62,
     EM_AARCH64 = 183,
     EM_RISCV = 243,
@@ -182,6 +185,36 @@ bad:
     return -EINVAL;
 }
 
+// The PVH entry point (Xen, docs/misc/pvh.pandoc): a note of the owner "Xen" that holds a physical address of 4 or 8
+// bytes. 0: there is none in this segment.
+static u64 pvh_note(const u8 *p, u64 size) {
+    for (u64 at = 0; size - at >= NOTE_HEADER_SIZE;) {
+        const u64 name = read32(p + at), desc = read32(p + at + 4), body = at + NOTE_HEADER_SIZE;
+        const u64 room = align_up(name, 4) + align_up(desc, 4);
+        if (room > size - body)
+            break;
+        if (read32(p + at + 8) == XEN_ELFNOTE_PHYS32_ENTRY && name == 4 && memcmp(p + body, "Xen", 4) == 0 &&
+            (desc == 4 || desc == 8))
+            return read_le(p + body + 4, (u32)desc);
+        at = body + room;
+    }
+    return 0;
+}
+
+// The program header table was checked by image_elf_segments.
+static u64 pvh_entry(const u8 *p, u64 size) {
+    for (u32 i = 0; i < read16(p + ELF_PHNUM); i++) {
+        const u8 *ph = p + read64(p + ELF_PHOFF) + (u64)i * PH_SIZE;
+        const u64 offset = read64(ph + PH_OFFSET), length = read64(ph + PH_FILESZ);
+        if (read32(ph + PH_TYPE) != PT_NOTE || offset > size || length > size - offset)
+            continue;
+        const u64 entry = pvh_note(p + offset, length);
+        if (entry)
+            return entry;
+    }
+    return 0;
+}
+
 struct elf_extent {
     struct image_info *out;
     u64 low, high;
@@ -213,6 +246,10 @@ static int probe_elf(const u8 *p, u64 size, struct image_info *out) {
         return ret;
     if (extent.high <= extent.low)
         return bad(out, "it has no segment to load");
+    if (out->machine == MACHINE_X86_64)
+        out->pvh_entry = pvh_entry(p, size);
+    if (out->pvh_entry && (out->pvh_entry < extent.low || out->pvh_entry >= extent.high))
+        return bad(out, "its PVH entry point lies in none of its segments");
     if (!extent.entry_found)
         return bad(out, "its entry point lies in none of its segments");
     out->load_base = extent.low;

@@ -33,6 +33,7 @@ struct image_info {
     u64 load_base;   // ELF: lowest physical address; x86: the preferred load address; else 0
     u64 entry;       // ELF: physical entry address; else bytes from the load address
     u64 payload_offset; // in the file, of what is loaded (x86: the protected-mode kernel), else 0
+    u64 pvh_entry;      // ELF of x86_64: the physical address of its 32-bit PVH entry, or 0
     u64 entry_vaddr;    // ELF: e_entry as it stands, else 0
     const char *why;    // after -EINVAL: a clause that says what is wrong ("its image size is …"); else nullptr
 };

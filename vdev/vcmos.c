@@ -1,0 +1,315 @@
+// SPDX-License-Identifier: Apache-2.0
+// The Motorola MC146818. Its time is the hypervisor's wall-clock time plus what the guest has set; which flags have
+// risen is found out when somebody looks, and a timer runs only while an interrupt is enabled.
+#include <string.h>
+
+#include "arch.h"
+#include "bus.h"
+#include "irqchip.h"
+#include "lock.h"
+#include "page.h"
+#include "pc_map.h"
+#include "timer.h"
+#include "vm.h"
+#include "vpc.h"
+#include "vpl031.h"
+
+enum {
+    CMOS_SIZE = 8,
+    INDEX = 0,
+    DATA = 1,
+    CELLS = 128,
+    SECONDS = 0,
+    SECONDS_ALARM,
+    MINUTES,
+    MINUTES_ALARM,
+    HOURS,
+    HOURS_ALARM,
+    WEEKDAY,
+    DAY,
+    MONTH,
+    YEAR,
+    REG_A,
+    REG_B,
+    REG_C,
+    REG_D,
+    CENTURY = 0x32,
+};
+
+enum : u8 {
+    A_UPDATING = 0x80,
+    A_RATE = 0x0f,
+    A_RESET = 0x26, // 32.768 kHz, 1.024 kHz
+    B_SET = 0x80,
+    B_PERIODIC = 0x40,
+    B_ALARM = 0x20,
+    B_UPDATE = 0x10, // flags of register C are where their enables are
+    B_BINARY = 0x04,
+    B_24_HOURS = 0x02,
+    C_REQUEST = 0x80,
+    D_VALID = 0x80,
+    HOUR_PM = 0x80,
+    ALARM_ANY = 0xc0,
+};
+
+static const u64 NS = 1000000000;
+static const u64 UPDATE_NS = 244 * 1000; // before an update, the time is said to be about to change
+
+struct vcmos {
+    struct vdev dev; // first
+    struct spinlock lock;
+    u8 index;
+    u8 cells[CELLS]; // those of the time hold while B_SET is set
+    u8 flags;        // register C
+    u64 offset;      // the guest's seconds less ours
+    u64 looked_ns;   // when the flags were last brought up to date
+    struct timer timer;
+};
+
+// ── The calendar ────────────────────────────────────────────────────────────────────────────────────────────────────
+struct date {
+    u32 second, minute, hour, weekday, day, month, year; // weekday 1: Sunday
+};
+
+// Days since 1970 to a date, by eras of 400 years that begin in March.
+static struct date date_of(u64 epoch) {
+    const u64 days = epoch / 86400 + 719468, rest = epoch % 86400;
+    const u64 era = days / 146097, of_era = days % 146097;
+    const u64 year = (of_era - of_era / 1460 + of_era / 36524 - of_era / 146096) / 365;
+    const u64 of_year = of_era - (365 * year + year / 4 - year / 100), m = (5 * of_year + 2) / 153;
+    return (struct date){
+        .second = (u32)(rest % 60),
+        .minute = (u32)(rest / 60 % 60),
+        .hour = (u32)(rest / 3600),
+        .weekday = (u32)((epoch / 86400 + 4) % 7 + 1),
+        .day = (u32)(of_year - (153 * m + 2) / 5 + 1),
+        .month = (u32)(m < 10 ? m + 3 : m - 9),
+        .year = (u32)(year + era * 400 + (m < 10 ? 0 : 1)),
+    };
+}
+
+static u64 epoch_of(const struct date *d) {
+    const u64 month = MIN(MAX(d->month, 1), 12), day = MIN(MAX(d->day, 1), 31);
+    const u64 year = d->year - (month <= 2), era = year / 400, of_era = year % 400;
+    const u64 of_year = (153 * (month > 2 ? month - 3 : month + 9) + 2) / 5 + day - 1;
+    const u64 days = era * 146097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719468;
+    return days * 86400 + d->hour % 24 * 3600ull + d->minute % 60 * 60ull + d->second % 60;
+}
+
+// ── Formats: binary or decimal digits, 24 hours or 12 ───────────────────────────────────────────────────────────────
+static u8 encode(const struct vcmos *c, u32 v) {
+    return (u8)(c->cells[REG_B] & B_BINARY ? v : v / 10 << 4 | v % 10);
+}
+
+static u32 decode(const struct vcmos *c, u8 v) {
+    return c->cells[REG_B] & B_BINARY ? v : (v >> 4) * 10u + (v & 0xf);
+}
+
+static u8 encode_hour(const struct vcmos *c, u32 hour) {
+    if (c->cells[REG_B] & B_24_HOURS)
+        return encode(c, hour);
+    return encode(c, hour % 12 ? hour % 12 : 12) | (hour >= 12 ? HOUR_PM : 0);
+}
+
+static u32 decode_hour(const struct vcmos *c, u8 v) {
+    if (c->cells[REG_B] & B_24_HOURS)
+        return decode(c, v);
+    return decode(c, v & (u8)~HOUR_PM) % 12 + (v & HOUR_PM ? 12 : 0);
+}
+
+static u64 seconds_now(const struct vcmos *c) {
+    return rtc_epoch_seconds() + c->offset;
+}
+
+// The time of day, into the cells.
+static void cells_fill(struct vcmos *c) {
+    const struct date d = date_of(seconds_now(c));
+    c->cells[SECONDS] = encode(c, d.second);
+    c->cells[MINUTES] = encode(c, d.minute);
+    c->cells[HOURS] = encode_hour(c, d.hour);
+    c->cells[WEEKDAY] = encode(c, d.weekday);
+    c->cells[DAY] = encode(c, d.day);
+    c->cells[MONTH] = encode(c, d.month);
+    c->cells[YEAR] = encode(c, d.year % 100);
+    c->cells[CENTURY] = encode(c, d.year / 100);
+}
+
+static void cells_take(struct vcmos *c) {
+    const u32 century = decode(c, c->cells[CENTURY]);
+    const struct date d = {
+        .second = decode(c, c->cells[SECONDS]),
+        .minute = decode(c, c->cells[MINUTES]),
+        .hour = decode_hour(c, c->cells[HOURS]),
+        .day = decode(c, c->cells[DAY]),
+        .month = decode(c, c->cells[MONTH]),
+        .year = (century >= 19 && century < 100 ? century : 20) * 100 + decode(c, c->cells[YEAR]) % 100,
+    };
+    c->offset += epoch_of(&d) - seconds_now(c);
+}
+
+static bool is_time(u32 index) {
+    return index == SECONDS || index == MINUTES || index == HOURS || (index >= WEEKDAY && index <= YEAR) ||
+           index == CENTURY;
+}
+
+// ── Flags and interrupts ────────────────────────────────────────────────────────────────────────────────────────────
+static u64 period_ns(const struct vcmos *c) {
+    const u32 rate = c->cells[REG_A] & A_RATE;
+    if (rate == 0)
+        return 0;
+    return NS >> (16 - (rate < 3 ? rate + 7 : rate)); // 32.768 kHz >> (rate - 1)
+}
+
+static bool alarm_field(u8 alarm, u8 value) {
+    return (alarm & ALARM_ANY) == ALARM_ANY || alarm == value;
+}
+
+// Does the alarm match at this second?
+static bool alarm_at(const struct vcmos *c, u64 seconds) {
+    const u32 of_day = (u32)(seconds % 86400);
+    return alarm_field(c->cells[SECONDS_ALARM], encode(c, of_day % 60)) &&
+           alarm_field(c->cells[MINUTES_ALARM], encode(c, of_day / 60 % 60)) &&
+           alarm_field(c->cells[HOURS_ALARM], encode_hour(c, of_day / 3600));
+}
+
+// Locked: raises what has come due since the last look. Of an alarm that was passed by in a longer time not every
+// second is looked at: only a timer that is late by seconds could miss one.
+static void look(struct vcmos *c) {
+    const u64 now = arch_now_ns(), before = c->looked_ns, period = period_ns(c);
+    c->looked_ns = now;
+    if (period && now / period != before / period)
+        c->flags |= B_PERIODIC;
+    if (now / NS == before / NS || (c->cells[REG_B] & B_SET))
+        return;
+    c->flags |= B_UPDATE;
+    const u64 second = seconds_now(c), passed = MIN(now / NS - before / NS, 60);
+    for (u64 i = 0; i < passed; i++)
+        if (alarm_at(c, second - i))
+            c->flags |= B_ALARM;
+}
+
+// Locked: the line, and the timer for the next of the enabled events.
+static void update(struct vcmos *c) {
+    const u8 enabled = c->cells[REG_B] & (B_PERIODIC | B_ALARM | B_UPDATE);
+    const u64 now = c->looked_ns, period = period_ns(c);
+    u64 next = TIMER_NEVER;
+    irqchip_set(c->dev.vm, PC_PIN_CMOS, c->flags & enabled);
+    if (enabled & (B_ALARM | B_UPDATE))
+        next = (now / NS + 1) * NS;
+    if ((enabled & B_PERIODIC) && period)
+        next = MIN(next, (now / period + 1) * period);
+    timer_arm(&c->timer, enabled & c->flags ? TIMER_NEVER : next); // until register C is read, the line stays up
+}
+
+static void fired(struct timer *t) {
+    struct vcmos *c = container_of(t, struct vcmos, timer);
+    spin_lock(&c->lock);
+    look(c);
+    update(c);
+    spin_unlock(&c->lock);
+}
+
+// ── Registers ───────────────────────────────────────────────────────────────────────────────────────────────────────
+static u8 cell_read(struct vcmos *c) {
+    u8 value;
+    look(c);
+    switch (c->index) {
+    case REG_A:
+        value = c->cells[REG_A];
+        if (!(c->cells[REG_B] & B_SET) && arch_now_ns() % NS >= NS - UPDATE_NS)
+            value |= A_UPDATING;
+        return value;
+    case REG_C:
+        value = c->flags;
+        if (value & c->cells[REG_B] & (B_PERIODIC | B_ALARM | B_UPDATE))
+            value |= C_REQUEST;
+        c->flags = 0;
+        update(c);
+        return value;
+    case REG_D:
+        return D_VALID;
+    default:
+        if (is_time(c->index) && !(c->cells[REG_B] & B_SET))
+            cells_fill(c);
+        return c->cells[c->index];
+    }
+}
+
+static void cell_write(struct vcmos *c, u8 value) {
+    const u8 old = c->cells[REG_B];
+    look(c);
+    switch (c->index) {
+    case REG_A:
+        c->cells[REG_A] = value & (u8)~A_UPDATING;
+        break;
+    case REG_B:
+        if ((value & B_SET) && !(old & B_SET))
+            cells_fill(c);
+        c->cells[REG_B] = value & B_SET ? value & (u8)~B_UPDATE : value;
+        if ((old & B_SET) && !(value & B_SET))
+            cells_take(c);
+        break;
+    case REG_C:
+    case REG_D:
+        return;
+    default:
+        if (is_time(c->index) && !(old & B_SET))
+            cells_fill(c);
+        c->cells[c->index] = value;
+        if (is_time(c->index) && !(old & B_SET))
+            cells_take(c);
+        break;
+    }
+    update(c);
+}
+
+static int cmos_access(struct vdev *dev, struct bus_access *a) {
+    struct vcmos *c = (struct vcmos *)dev;
+    spin_lock(&c->lock);
+    if (a->offset == INDEX && a->write)
+        c->index = (u8)a->value & (CELLS - 1); // the top bit masks the NMI, which there is none of
+    else if (a->offset == DATA && a->write)
+        cell_write(c, (u8)a->value);
+    else if (!a->write)
+        a->value = a->offset == DATA ? cell_read(c) : 0xff;
+    spin_unlock(&c->lock);
+    return 0;
+}
+
+// The clock and the memory have a battery: a reset leaves them alone, and the machine has one at its creation.
+static void cmos_reset(struct vdev *dev) {
+    struct vcmos *c = (struct vcmos *)dev;
+    spin_lock(&c->lock);
+    c->index = 0;
+    c->flags = 0;
+    c->cells[REG_A] = A_RESET;
+    c->cells[REG_B] = B_24_HOURS;
+    c->looked_ns = arch_now_ns();
+    update(c);
+    spin_unlock(&c->lock);
+}
+
+int vcmos_create(struct vm *vm) {
+    struct vcmos *c = page_alloc(0);
+    if (c == nullptr)
+        return -ENOMEM;
+    c->dev = (struct vdev){"MC146818", vm, gpa(PC_CMOS), CMOS_SIZE, cmos_access, cmos_reset};
+    spin_init(&c->lock, LOCK_DEVICE);
+    timer_init(&c->timer, fired);
+    const int err = bus_add(&vm->ports, &c->dev);
+    if (err) {
+        page_free(c, 0);
+        return err;
+    }
+    cmos_reset(&c->dev);
+    return 0;
+}
+
+void vcmos_destroy(struct vm *vm) {
+    struct vdev *dev = bus_remove(&vm->ports, cmos_access);
+    if (dev == nullptr)
+        return;
+    struct vcmos *c = (struct vcmos *)dev;
+    timer_cancel_sync(&c->timer);
+    page_free(c, 0);
+}
