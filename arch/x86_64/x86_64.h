@@ -27,6 +27,7 @@ struct x86_features {
     const char *tsc_source; // who told
     u64 lapic_hz;           // of the APIC's timer; not known with tsc_deadline
     u64 lapic;              // xAPIC: where its registers are
+    u64 ap_page;            // below 1 MiB, where secondary CPUs start; 0: there is none
     const struct board *board;
     struct acpi acpi;
 };
@@ -80,11 +81,21 @@ enum {
     VECTOR_SPURIOUS = 0xff,
 };
 
-// ── start.S, ap.S, trap.S ───────────────────────────────────────────────────────────────────────────────────────────
+enum { UART_PORT = 0x3f8, UART_ISA_IRQ = 4 }; // COM1
+
+// ── start.S, trap.S ───────────────────────────────────────────────────────────────────────────────────────────
 extern char boot_stack_top[], boot_pml4[], boot_pdpt[], ap_trampoline[], ap_trampoline_end[];
 extern char trap_stubs[]; // 256 of TRAP_STUB_SIZE bytes
 enum { TRAP_STUB_SIZE = 16 };
 void ctx_start(void);
+// What the secondary CPU that is being started finds; start.S knows the layout.
+struct ap_boot {
+    u64 apic_id, cr3, stack_top, cpu;
+    _Atomic bool arrived;
+};
+static_assert(offsetof(struct ap_boot, cr3) == 8 && offsetof(struct ap_boot, stack_top) == 16);
+static_assert(offsetof(struct ap_boot, cpu) == 24);
+extern struct ap_boot ap_boot;
 // The result of an instruction that may fault.
 struct may_fault {
     u64 failed;
@@ -110,7 +121,14 @@ void features_probe(const struct board *board);
 // GDT, TSS, IDT and GS base of the calling CPU. The emergency stacks are EMERGENCY_STACKS pages' worth of memory.
 void cpu_tables_init(struct cpu *cpu, u8 *emergency);
 void cpu_tables_load(struct cpu *cpu);
+void boot_tables(struct cpu *cpu); // both, before memory can be allocated
+u64 boot_mapping_end(void);        // how far boot's page tables reach
 enum { EMERGENCY_STACKS = 3, EMERGENCY_STACK_SIZE = 8192 };
+
+// bootinfo.c: fills in memory, command line and bundle, and says where the ACPI root pointer is (0: look for it).
+// -EINVAL: `why` is a printable sentence.
+[[nodiscard]] int bootinfo_read(const struct acpi_memory *memory, u64 info, u32 magic, struct board *board, u64 *rsdp,
+                                char *why, size_t why_size);
 
 // report.c
 [[noreturn]] void report_and_halt(const char *why);
@@ -122,7 +140,7 @@ void uart_com_use(const struct board_uart *uart);
 // irqhw.c
 void irqhw_init(const struct board *board);
 void irqhw_cpu_init(struct cpu *cpu);
-void lapic_icr(u32 apic_id, u32 command);
+void lapic_icr(u64 apic_id, u32 command);
 enum : u32 {
     ICR_FIXED = 0 << 8,
     ICR_NMI = 4 << 8,
@@ -131,6 +149,7 @@ enum : u32 {
     ICR_PENDING = 1 << 12, // xAPIC
     ICR_ASSERT = 1 << 14,
     ICR_LEVEL = 1 << 15,
+    XAPIC_BROADCAST = 0xff, // an APIC id of 8 bits is below
 };
 
 // timers.c: clock_init after features_probe
