@@ -6,7 +6,6 @@
 #include "vlapic.h"
 #include "vm.h"
 #include "vpc.h"
-#include "x86_64.h"
 
 int arch_guest_devices(struct vm *vm) {
     int err = vlapic_create(vm);
@@ -22,11 +21,7 @@ int arch_guest_devices(struct vm *vm) {
         err = vacpi_pm_create(vm);
     if (!err)
         err = vreset_create(vm);
-    if (err)
-        return err;
-    for (u32 n = 0; n < vm->vcpu_count; n++)
-        vm->vcpus[n]->arch.lapic = vlapic_of(vm->vcpus[n]);
-    return 0;
+    return err;
 }
 
 void arch_guest_devices_fini(struct vm *vm) {
