@@ -3,7 +3,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "plan.h"
 #include "uart.h"
 #include "virt.h"
 #include "x86_64.h"
@@ -29,10 +28,6 @@ pa_t arch_image_start(void) {
 
 pa_t arch_image_end(void) {
     return pa((u64)__image_end);
-}
-
-u32 arch_plan(void) {
-    return PLAN_ARCH_X86_64;
 }
 
 void arch_early_putc(char c) {
