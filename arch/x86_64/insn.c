@@ -292,6 +292,8 @@ static bool decode_opcode(struct decoder *d, struct x86_insn *out, u8 opcode) {
     case 0x6e:
     case 0x6f:
         return decode_string(d, out, X86_OP_OUTS);
+    case 0x82: // 0x80 once more, but not in 64-bit mode
+        return d->code_bits != 64 && decode_group(d, out, 0x80);
     case 0x80:
     case 0x81:
     case 0x83:
