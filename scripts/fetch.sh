@@ -3,7 +3,7 @@
 # Fetches what is not a Debian package of this system, from the mirror that apt uses, into a cache:
 #   fetch.sh libfdt [DIR]    libfdt's sources; unpacked into DIR
 #   fetch.sh toml-test       the cases of the official TOML test suite
-#   fetch.sh guests ARCH     Debian's kernels for aarch64 or riscv64 and a busybox initrd
+#   fetch.sh guests ARCH     Debian's kernels for aarch64, riscv64 or x86_64 and a busybox initrd
 #   fetch.sh all             all of it
 # What the cache holds is not fetched again. BULKHEAD_CACHE is where it is, BULKHEAD_MIRROR another mirror.
 set -eu
@@ -112,6 +112,10 @@ fetch_guests() { # architecture
         [ -e "$guests/debian/Image-rt" ] || kernel $debian linux-image-rt-arm64 Image-rt
         ;;
     riscv64) debian=riscv64 ;;
+    x86_64)
+        debian=amd64
+        [ -e "$guests/debian/Image-cloud" ] || kernel $debian linux-image-cloud-amd64 Image-cloud
+        ;;
     *) die "there are no guests for '$1'" ;;
     esac
     [ -e "$guests/debian/Image" ] || kernel $debian linux-image-$debian Image
@@ -146,6 +150,6 @@ case ${1:-} in
 libfdt) fetch_libfdt "${2:-}" ;;
 toml-test) fetch_toml_test ;;
 guests) fetch_guests "${2:-}" ;;
-all) fetch_libfdt && fetch_toml_test && fetch_guests aarch64 && fetch_guests riscv64 ;;
+all) fetch_libfdt && fetch_toml_test && fetch_guests aarch64 && fetch_guests riscv64 && fetch_guests x86_64 ;;
 *) die "fetch.sh libfdt [DIR] | toml-test | guests ARCH | all" ;;
 esac

@@ -14,6 +14,7 @@ static const struct machine {
 } machines[] = {
     {"aarch64", "qemu-system-aarch64", "virt,virtualization=on,gic-version=3", "cortex-a57", "bulkhead.bin"},
     {"riscv64", "qemu-system-riscv64", "virt", "rv64", "bulkhead.bin"},
+    {"x86_64", "qemu-system-x86_64", "q35", "max", "bulkhead.elf"}, // TCG's SVM
 };
 
 enum { ARGS_MAX = 256, PATH_BYTES = 4096 };
@@ -44,7 +45,7 @@ static const struct machine *find_machine(const char *arch) {
     return NULL;
 }
 
-// The image that was built with us: we are build/host/bulkhead, it is build/ARCH/bulkhead.bin.
+// The image that was built with us: we are build/host/bulkhead, it is build/ARCH/bulkhead.bin or .elf.
 static char *default_image(const struct machine *machine) {
     char exe[PATH_BYTES];
     ssize_t len = readlink("/proc/self/exe", exe, sizeof(exe) - 1);

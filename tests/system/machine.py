@@ -15,11 +15,12 @@ OUT = os.path.join(BUILD, ARCH)
 CACHE = os.environ.get("BULKHEAD_CACHE") or os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "bulkhead")
 GUESTS = os.environ.get("BULKHEAD_GUESTS") or os.path.join(CACHE, "guests", ARCH)
 HOST = os.path.join(BUILD, "host", "bulkhead")
-IMAGE = os.path.join(OUT, "bulkhead.bin")
+IMAGE = os.path.join(OUT, "bulkhead.elf" if ARCH == "x86_64" else "bulkhead.bin")
 # What each architecture's machine is called in QEMU, and what a Linux guest of it is.
 BOARD, CPU, CONSOLE, KERNEL = {
     "aarch64": ("virt,virtualization=on,gic-version=3", "cortex-a57", "ttyAMA0", "debian/Image-cloud"),
     "riscv64": ("virt", "rv64", "ttyS0", "debian/Image"),
+    "x86_64": ("q35", "max", "ttyS0", "debian/Image-cloud"),
 }[ARCH]
 # How much longer than on an idle machine of our time things may take.
 PATIENCE = float(os.environ.get("BULKHEAD_PATIENCE", "1"))
