@@ -191,3 +191,7 @@ u64 now(void) {
 u64 ticks_of_ms(u64 ms) {
     return read_sysreg(cntfrq_el0) / 1000 * ms;
 }
+
+u64 ram_size(u64 machine) {
+    return fdt_ram_size(machine);
+}

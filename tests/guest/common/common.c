@@ -98,7 +98,7 @@ static bool same(const u8 *p, const char *text, u32 count) {
 }
 
 // The structure block is walked word by word: "memory@40000000" begins a node, its "reg" has two cells each.
-u64 ram_size(u64 dtb) {
+u64 fdt_ram_size(u64 dtb) {
     const u8 *fdt = (const u8 *)dtb;
     const u8 *at = fdt + big_endian(fdt + 8), *strings = fdt + big_endian(fdt + 12);
     bool inside = false;

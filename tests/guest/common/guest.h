@@ -9,11 +9,11 @@
 enum { CPUS_MAX = 16 };
 
 // Each program's own.
-void guest_main(u64 dtb);
+void guest_main(u64 machine); // the device tree, or Linux's zero page
 void secondary_main(u64 context);
 
 // The size of the memory that the device tree tells of.
-u64 ram_size(u64 dtb);
+u64 fdt_ram_size(u64 dtb);
 
 // Console. say() knows %s %d %u %x (64-bit values) and %c.
 void say(const char *fmt, ...);
@@ -35,6 +35,8 @@ bool wait_for(volatile u64 *value, u64 least, u64 ms);
 // ── The architecture's (ARCH/runtime.c) ─────────────────────────────────────────────────────────────────────────────
 extern char __image_start[], __image_end[];
 
+// The size of the memory, by what guest_main was given.
+u64 ram_size(u64 machine);
 // Starts another CPU at secondary_main(context): 0, or the firmware's error.
 s64 cpu_start(u64 cpu, u64 context);
 [[noreturn]] void machine_off(void);

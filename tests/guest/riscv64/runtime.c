@@ -180,3 +180,7 @@ u64 now(void) {
 u64 ticks_of_ms(u64 ms) {
     return 10000 * ms; // QEMU's timebase
 }
+
+u64 ram_size(u64 machine) {
+    return fdt_ram_size(machine);
+}
