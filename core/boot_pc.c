@@ -197,12 +197,32 @@ static void build_start_info(struct loader *l) {
     }
 }
 
-int boot_pc_build(struct loader *l, struct boot_pc *out) {
+static bool names_console(const char *cmdline) {
+    static const char word[] = "console=";
+    for (const char *at = cmdline; (at = strstr(at, word)) != nullptr; at++)
+        if (at == cmdline || at[-1] == ' ')
+            return true;
+    return false;
+}
+
+// Linux has no way to find out that its console is COM1, as it does from a device tree's stdout-path.
+static void build_cmdline(struct loader *l) {
+    static const char console[] = "console=ttyS0 ";
+    static_assert(sizeof(console) + CONFIG_CMDLINE_MAX <= DRAFT_SIZE - AT_CMDLINE);
     const char *cmdline = l->cfg->boot.cmdline;
+    char *to = (char *)l->draft + AT_CMDLINE;
+    if (l->info.kind == IMAGE_LINUX_X86 && !names_console(cmdline)) {
+        memcpy(to, console, sizeof(console) - 1);
+        to += sizeof(console) - 1;
+    }
+    memcpy(to, cmdline, strlen(cmdline) + 1);
+}
+
+int boot_pc_build(struct loader *l, struct boot_pc *out) {
     const s64 acpi = acpi_gen(l->cfg->cpus, gpa(address(AT_ACPI)), l->draft, AT_ZERO_PAGE - AT_ACPI);
     BUG_ON(acpi < 0); // there is room for any VM's
     *out = (struct boot_pc){.cr3 = gpa(address(AT_PML4)), .gdt = gpa(address(AT_GDT))};
-    memcpy((char *)l->draft + AT_CMDLINE, cmdline, strlen(cmdline) + 1);
+    build_cmdline(l);
     build_long_mode(l); // of use to one that leaves 32-bit mode, too
     if (l->protocol == BOOT_RAW && l->entry < PC_HIGH) {
         out->start = BOOT_PC_REAL;

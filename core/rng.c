@@ -48,7 +48,9 @@ void rng_init(const struct board *board) {
     int size = 0;
     const u8 *seed = NULL;
     rng.seeded = false;
-    if (board->fdt.size)
+    if (board->has_seed)
+        seed = board->seed, size = sizeof(board->seed);
+    else if (board->fdt.size)
         seed = fdt_getprop(fdt, fdt_path_offset(fdt, "/chosen"), "rng-seed", &size);
     if (!seed || size < (int)sizeof(rng.key))
         return;

@@ -75,6 +75,8 @@ struct board {
     struct region fdt;    // the device tree itself
     struct region bundle; // size 0: none was given
     char cmdline[BOARD_CMDLINE_MAX];
+    u8 seed[32]; // random, if has_seed: from the CPU; boot loaders give theirs in the device tree
+    bool has_seed;
     char isa[BOARD_ISA_MAX]; // riscv64: the extensions that every hart has, "i_m_a_f_d_c_h_zicsr_sstc"
 };
 

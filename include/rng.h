@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// Random numbers for the guests' device trees, from a seed that the boot loader gave. There is no other source: without
-// a seed there are none.
+// Random numbers for the guests' device trees and boot parameters, from a seed that the boot loader or the CPU gave.
+// There is no other source: without a seed there are none.
 #pragma once
 
 #include "board.h"
 #include "types.h"
 
-// Takes /chosen/rng-seed (at least 32 bytes) of the machine's device tree, which is still at board->fdt. Context: boot.
+// Takes board->seed, or /chosen/rng-seed (at least 32 bytes) of the machine's device tree, which is still at
+// board->fdt. Context: boot.
 void rng_init(const struct board *board);
 // Fills the buffer; false, and nothing is written, if there was no seed. Output tells nothing about the state before or
 // after it. Context: any, LOCK_PAGE.

@@ -59,6 +59,28 @@ static void name_machine(struct board *board) {
         board->model[--n] = '\0';
 }
 
+static bool random_word(u64 *out) {
+    for (u32 i = 0; i < 10; i++) { // Intel SDM vol. 1 §7.3.17.1: more failures than that mean it is broken
+        bool done;
+        __asm__ volatile("rdrand %0" : "=r"(*out), "=@ccc"(done));
+        if (done)
+            return true;
+    }
+    return false;
+}
+
+static void take_seed(struct board *board) {
+    if (!(cpuid(CPUID_FEATURES, 0).ecx & CPUID_1_ECX_RDRAND))
+        return;
+    for (u32 i = 0; i < sizeof(board->seed); i += sizeof(u64)) {
+        u64 word;
+        if (!random_word(&word))
+            return;
+        memcpy(board->seed + i, &word, sizeof(word));
+    }
+    board->has_seed = true;
+}
+
 static void add_cpus(struct board *board) {
     for (u32 i = 0; i < features.acpi.cpu_count && board->cpu_count < BOARD_MAX_CPUS; i++)
         board->cpus[board->cpu_count++] =
@@ -130,6 +152,7 @@ void arch_probe(struct board *board) {
     }
     uart_com_use(&board->uart);
     name_machine(board);
+    take_seed(board);
     clock_init();
     virt_probe();
 }
