@@ -25,6 +25,7 @@ enum : u32 {
 };
 #define MTRR_CAP (MTRR_VARIABLES | BIT(8) /* fixed ones */ | BIT(10) /* WC */)
 #define MTRR_DEF_TYPE_MASK (BITS(11, 10) | 0xff)
+#define MTRR_DEF_TYPE_RESET (BIT(11) | 6) // as firmware leaves it: on, write-back
 #define MTRR_MASK_VALID BIT(11)
 #define MISC_ENABLE_RESET (BIT(0) /* fast strings */ | BITS(12, 11) /* no BTS, no PEBS */)
 #define FEATURE_CONTROL_LOCKED BIT(0)
@@ -197,6 +198,7 @@ bool msr_write_guest(struct vcpu *v, u32 nr, u64 value) {
 
 void msr_reset(struct vcpu *v) {
     v->arch.misc_enable = MISC_ENABLE_RESET;
+    v->arch.mtrr_def_type = MTRR_DEF_TYPE_RESET;
     virt->set(v, GUEST_PAT, PAT_RESET);
     set_tsc_offset(v, 0 - v->vm->arch.tsc_start);
 }
