@@ -198,7 +198,8 @@ static struct cpuid leaf_extended(struct vcpu *v, u32 leaf) {
         c.edx &= (u32)LEAF_EXT1_EDX;
         return c;
     case CPUID_EXT_POWER:
-        return (struct cpuid){.edx = c.edx & (u32)CPUID_EXT7_EDX_INVARIANT_TSC};
+        // Whatever the processor says: our own clock is the TSC, and a guest that doubts it measures it for ever.
+        return (struct cpuid){.edx = CPUID_EXT7_EDX_INVARIANT_TSC};
     case CPUID_EXT_SIZES: // addresses; AMD: cores
         c.eax = (c.eax & 0xff) | GUEST_LINEAR_BITS << 8;
         return (struct cpuid){c.eax, 0, (v->vm->vcpu_count - 1) | core_bits(v) << 12, 0};
@@ -207,7 +208,7 @@ static struct cpuid leaf_extended(struct vcpu *v, u32 leaf) {
     }
 }
 
-bool exit_cpuid(struct vcpu *v) {
+[[gnu::noinline]] bool exit_cpuid(struct vcpu *v) {
     u64 *gpr = v->arch.gpr;
     u32 leaf = (u32)gpr[X86_RAX], subleaf = (u32)gpr[X86_RCX];
     struct cpuid c = leaf < CPUID_HYPERVISOR ? leaf_basic(v, leaf, subleaf)

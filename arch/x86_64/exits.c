@@ -35,7 +35,7 @@ void guest_exception_error(struct vcpu *v, u8 vector, u32 error) {
     v->arch.event &= ~(EVENT_HAS_ERROR | EVENT_ERROR); // real mode pushes none
 }
 
-void guest_event_interrupted(struct vcpu *v, u64 event) {
+[[gnu::noinline]] void guest_event_interrupted(struct vcpu *v, u64 event) {
     u64 type = field_get(EVENT_TYPE, event), vector = field_get(EVENT_VECTOR, event);
     if (type > EVENT_EXCEPTION || (type == EVENT_EXCEPTION && (vector == 3 || vector == 4)))
         return;                                 // INT n, INT3, INTO: RIP is still at the instruction, which comes again
@@ -82,7 +82,7 @@ bool exit_io(struct vcpu *v, u16 port, u32 size, bool in, struct vexit *exit) {
     return false;
 }
 
-bool exit_msr(struct vcpu *v, bool write, struct vexit *exit) {
+[[gnu::noinline]] bool exit_msr(struct vcpu *v, bool write, struct vexit *exit) {
     u32 nr = (u32)v->arch.gpr[X86_RCX];
     u64 value = write ? guest_edx_eax(v) : 0;
     bool apic = nr - VLAPIC_MSR_X2APIC < VLAPIC_MSR_X2APIC_COUNT || nr == VLAPIC_MSR_DEADLINE || nr == VLAPIC_MSR_BASE;
@@ -103,7 +103,7 @@ bool exit_msr(struct vcpu *v, bool write, struct vexit *exit) {
     return true;
 }
 
-bool exit_xsetbv(struct vcpu *v, u8 cpl) {
+[[gnu::noinline]] bool exit_xsetbv(struct vcpu *v, u8 cpl) {
     u64 value = guest_edx_eax(v), avx512 = BITS(7, 5);
     bool ok = cpl == 0 && (u32)v->arch.gpr[X86_RCX] == 0 && (value & 1) && !(value & ~guest_xcr0_mask());
     ok = ok && (!(value & BIT(2)) || (value & BIT(1)));                                 // AVX needs SSE

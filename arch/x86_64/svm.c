@@ -221,7 +221,7 @@ static void mode(struct vcpu *v, struct x86_mode *out) {
 // Interrupts are given to the CPU as a virtual one (V_IRQ), which it takes as soon as the guest's IF and shadow allow:
 // no exit for an interrupt window. The TPR is looked at here and not by the CPU (V_IGN_TPR), so that V_IRQ goes out for
 // one reason only: the interrupt was taken. So while one is pending the guest's changes of CR8 come out.
-static u64 interrupts_in(struct vcpu *v, struct vmcb *c) {
+[[gnu::noinline]] static u64 interrupts_in(struct vcpu *v, struct vmcb *c) {
     struct vlapic *l = vlapic_of(v);
     struct arch_vcpu *a = &v->arch;
     if (vlapic_nmi_pending(l) && !(a->event & EVENT_VALID) && !a->nmi_blocked && vlapic_take_nmi(l)) {
@@ -238,7 +238,7 @@ static u64 interrupts_in(struct vcpu *v, struct vmcb *c) {
 }
 
 // What the guest did to its TPR and its virtual interrupt while it ran.
-static void interrupts_out(struct vcpu *v, struct vmcb *c, u64 before, u64 after) {
+[[gnu::noinline]] static void interrupts_out(struct vcpu *v, struct vmcb *c, u64 before, u64 after) {
     struct vlapic *l = vlapic_of(v);
     if ((before & SVM_V_IRQ) && !(after & SVM_V_IRQ)) {
         vlapic_accept(l, (u32)field_get(SVM_V_VECTOR, before));
@@ -248,17 +248,22 @@ static void interrupts_out(struct vcpu *v, struct vmcb *c, u64 before, u64 after
         vlapic_set_tpr(l, (u32)(after & SVM_V_TPR) << 4);
 }
 
+// An instruction was stepped over with RF or TF set.
+static void step_flags(struct vcpu *v, struct vmcb *c) {
+    c->rflags &= ~RFLAGS_RF;
+    if ((c->rflags & RFLAGS_TF) && !(v->arch.event & EVENT_VALID)) { // the guest single-steps
+        c->dr6 |= DR6_BS;
+        guest_exception(v, VECTOR_DB);
+    }
+}
+
 // Everything that an entry seldom has to do.
-static void entry_work(struct vcpu *v, struct vmcb *c) {
+[[gnu::noinline]] static void entry_work(struct vcpu *v, struct vmcb *c) {
     struct arch_vcpu *a = &v->arch;
     if (a->work & X86_WORK_STEP) {
         c->rip = a->rip;
         c->shadow = 0;
-        c->rflags &= ~RFLAGS_RF;
-        if (unlikely(c->rflags & RFLAGS_TF) && !(a->event & EVENT_VALID)) { // the guest single-steps
-            c->dr6 |= BIT(14);
-            guest_exception(v, VECTOR_DB);
-        }
+        step_flags(v, c);
     }
     if (a->work & X86_WORK_EVENT) {
         c->event = a->event;
@@ -269,7 +274,7 @@ static void entry_work(struct vcpu *v, struct vmcb *c) {
     a->work = 0;
 }
 
-static void undo(struct vcpu *v, struct vmcb *c) {
+[[gnu::noinline]] static void undo(struct vcpu *v, struct vmcb *c) {
     c->tlb_control = SVM_TLB_KEEP;
     c->event = 0;
     v->arch.event = 0;
@@ -302,7 +307,7 @@ static inline bool next_rip(struct vcpu *v, const struct vmcb *c) {
     return true;
 }
 
-static bool exit_npf(struct vcpu *v, struct vmcb *c, struct vexit *exit) {
+[[gnu::noinline]] static bool exit_npf(struct vcpu *v, struct vmcb *c, struct vexit *exit) {
     struct arch_vcpu *a = &v->arch;
     exit->gpa = c->exit_info2;
     exit->gva = a->rip;
@@ -321,7 +326,7 @@ static bool exit_npf(struct vcpu *v, struct vmcb *c, struct vexit *exit) {
     return emulate_mmio(v, c->exit_info2, exit->write, svm.assists ? c->bytes : nullptr, c->fetched & 15, exit);
 }
 
-static bool exit_ioio(struct vcpu *v, struct vmcb *c, struct vexit *exit) {
+[[gnu::noinline]] static bool exit_ioio(struct vcpu *v, struct vmcb *c, struct vexit *exit) {
     u64 info = c->exit_info1;
     v->arch.next_rip = c->exit_info2;
     if (unlikely(info & SVM_IO_STRING))
@@ -329,7 +334,7 @@ static bool exit_ioio(struct vcpu *v, struct vmcb *c, struct vexit *exit) {
     return exit_io(v, (u16)field_get(SVM_IO_PORT, info), (u32)field_get(SVM_IO_SIZE, info), info & SVM_IO_IN, exit);
 }
 
-static bool exit_cr_write(struct vcpu *v, struct vmcb *c, u32 cr) {
+[[gnu::noinline]] static bool exit_cr_write(struct vcpu *v, struct vmcb *c, u32 cr) {
     u64 value;
     if (!next_rip(v, c) || !emulate_mov_cr(v, &value))
         return true;
@@ -352,12 +357,12 @@ static bool exit_iret(struct vcpu *v, struct vmcb *c) {
     return true;
 }
 
-static void nmi_window(struct vcpu *v, const struct vmcb *c) {
+[[gnu::noinline]] static void nmi_window(struct vcpu *v, const struct vmcb *c) {
     if (v->arch.iret_rip != ~0ull && v->arch.iret_rip != c->rip)
         v->arch.nmi_blocked = false;
 }
 
-static bool exit_other(struct vcpu *v, struct vmcb *c, struct vexit *exit) {
+[[gnu::noinline]] static bool exit_other(struct vcpu *v, struct vmcb *c, struct vexit *exit) {
     switch (c->exit_code) {
     case SVM_EXIT_INTR:
         exit->kind = VEXIT_NONE;
@@ -426,8 +431,13 @@ static void run(struct vcpu *v, struct vexit *exit) {
         u64 vintr = SVM_V_INTR_MASKING | vlapic_tpr(l) >> 4;
         if (unlikely(vlapic_pending(l) >= 0 || vlapic_nmi_pending(l)))
             vintr |= interrupts_in(v, c);
-        if (likely(a->work))
+        if (likely(a->work == X86_WORK_STEP && !(c->rflags & (RFLAGS_RF | RFLAGS_TF)))) {
+            c->rip = a->rip;
+            c->shadow = 0;
+            a->work = 0;
+        } else if (a->work) {
             entry_work(v, c);
+        }
         c->vintr = vintr;
         c->rax = a->gpr[X86_RAX];
         svm_enter(a);

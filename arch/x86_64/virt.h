@@ -97,6 +97,7 @@ static inline void guest_set_edx_eax(struct vcpu *v, u64 value) {
 #define EVENT_HAS_ERROR BIT(11)
 #define EVENT_VALID BIT(31)
 #define EVENT_ERROR BITS(63, 32)
+#define DR6_BS BIT(14) // a single step
 enum : u64 { EVENT_INTR = 0, EVENT_NMI = 2, EVENT_EXCEPTION = 3, EVENT_SOFT_INT = 4 };
 enum : u8 { VECTOR_DB = 1, VECTOR_NMI = 2, VECTOR_UD = 6, VECTOR_DF = 8, VECTOR_GP = 13, VECTOR_PF = 14 };
 
