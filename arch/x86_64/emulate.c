@@ -30,17 +30,20 @@ static u64 size_mask(u32 size) {
 }
 
 // ── Fetching ────────────────────────────────────────────────────────────────────────────────────────────────────────
-// Up to 15 bytes from RIP on that lie on one page; how many, 0: none.
+// Up to `count` bytes, at most INSN_BYTES, that lie on one page from there on; how many, 0: none.
 static u32 fetch_page(struct vcpu *v, const struct x86_mode *m, u64 linear, u8 *to, u32 count) {
     u64 at;
     u32 error, left = (u32)(PAGE_SIZE - (linear & (PAGE_SIZE - 1)));
-    if (walk(v, m, linear, WALK_FETCH, &at, &error) != 0)
+    if (unlikely(walk(v, m, linear, WALK_FETCH, &at, &error) != 0))
         return 0;
+    if (likely(count == INSN_BYTES && left >= INSN_BYTES)) {
+        const u8 *from = gmem_ptr(v->vm, gpa(at), INSN_BYTES);
+        if (from)
+            __builtin_memcpy(to, from, INSN_BYTES); // no call
+        return from ? INSN_BYTES : 0;
+    }
     count = MIN(count, left);
-    const u8 *from = gmem_ptr(v->vm, gpa(at), count);
-    if (from)
-        memcpy(to, from, count);
-    return from ? count : 0;
+    return gmem_read(v->vm, gpa(at), to, count) == 0 ? count : 0;
 }
 
 // Decodes what RIP points at. False: it cannot be fetched, or is nothing that we know.
@@ -51,12 +54,12 @@ static bool decode(struct vcpu *v, const struct x86_mode *m, const u8 *bytes, u3
     u64 linear = v->arch.rip;
     if (m->code_bits != 64)
         linear = (u32)(linear + virt->segment_base(v, SEG_CS));
-    count = fetch_page(v, m, linear, own, INSN_BYTES - 1);
-    if (x86_insn_decode(own, count, m->code_bits, insn))
+    count = fetch_page(v, m, linear, own, INSN_BYTES);
+    if (likely(x86_insn_decode(own, count, m->code_bits, insn)))
         return true;
-    if (!count || count == INSN_BYTES - 1)
+    if (!count || count == INSN_BYTES)
         return false;
-    count += fetch_page(v, m, linear + count, own + count, INSN_BYTES - 1 - count);
+    count += fetch_page(v, m, linear + count, own + count, INSN_BYTES - count);
     return x86_insn_decode(own, count, m->code_bits, insn);
 }
 

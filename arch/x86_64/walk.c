@@ -52,49 +52,79 @@ static void entry_mark(void *at, u32 size, u64 old, u64 bits) {
         __atomic_fetch_or((u32 *)at, (u32)bits, __ATOMIC_RELAXED);
 }
 
-int walk(struct vcpu *v, const struct x86_mode *m, u64 linear, u32 access, u64 *gpa_out, u32 *error) {
-    if (!(m->cr0 & CR0_PG)) {
-        *gpa_out = (u32)linear;
-        return 0;
+// What happens at the entry that names the page.
+static int leaf(const struct x86_mode *m, const struct rights *r, u32 access, void *at, u32 size, u64 entry,
+                u32 *error) {
+    if (unlikely(!allowed(m, r, access))) {
+        *error = error_code(m, access, true);
+        return -EFAULT;
     }
-    bool pae = m->cr4 & CR4_PAE, long_mode = m->efer & EFER_LMA;
-    if (!long_mode)
-        linear = (u32)linear;
-    u32 entry_size = pae ? 8 : 4, index_bits = pae ? 9 : 10;
-    s32 level = long_mode ? 3 : pae ? 2 : 1;
-    u64 table = long_mode ? m->cr3 & PTE_ADDRESS : pae ? m->cr3 & BITS(31, 5) : m->cr3 & BITS(31, 12);
+    entry_mark(at, size, entry, PTE_ACCESSED | (access & WALK_WRITE ? PTE_DIRTY : 0));
+    return 0;
+}
+
+// 4 levels of 8-byte entries: by itself, because every access to a device comes here where the hardware does not hand
+// over the instruction.
+static int walk_long(struct vcpu *v, const struct x86_mode *m, u64 linear, u32 access, u64 *gpa_out, u32 *error) {
+    u64 table = m->cr3 & PTE_ADDRESS, all = ~0ull, any = 0;
+    for (u32 shift = 39;; shift -= 9) {
+        u64 *at = gmem_ptr(v->vm, gpa(table | (linear >> shift & 511) << 3), 8);
+        u64 entry = at ? __atomic_load_n(at, __ATOMIC_RELAXED) : 0;
+        if (unlikely(!(entry & PTE_PRESENT))) {
+            *error = error_code(m, access, false);
+            return -EFAULT;
+        }
+        all &= entry;
+        any |= entry;
+        if (shift == PAGE_SHIFT || ((entry & PTE_LARGE) && shift < 39)) {
+            const struct rights r = {all & PTE_WRITABLE, all & PTE_USER, any & PTE_NO_EXECUTE};
+            u64 offset = BIT(shift) - 1;
+            *gpa_out = (entry & PTE_ADDRESS & ~offset) | (linear & offset);
+            return leaf(m, &r, access, at, 8, entry, error);
+        }
+        entry_mark(at, 8, entry, PTE_ACCESSED);
+        table = entry & PTE_ADDRESS;
+    }
+}
+
+// The two levels of 4-byte entries, or three of 8-byte ones, the first of which has no rights.
+static int walk_legacy(struct vcpu *v, const struct x86_mode *m, u32 linear, u32 access, u64 *gpa_out, u32 *error) {
+    bool pae = m->cr4 & CR4_PAE;
+    u32 size = pae ? 8 : 4, index_bits = pae ? 9 : 10;
+    u64 table = m->cr3 & (pae ? BITS(31, 5) : BITS(31, 12)), address = pae ? PTE_ADDRESS : BITS(31, 12);
     struct rights r = {true, true, false};
-    for (;; level--) {
-        u32 shift = PAGE_SHIFT + index_bits * (u32)level;
-        u64 index = linear >> shift & (BIT(index_bits) - 1);
-        void *at = gmem_ptr(v->vm, gpa(table + index * entry_size), entry_size);
-        u64 entry = at ? entry_read(at, entry_size) : 0;
+    for (u32 level = pae ? 2 : 1;; level--) {
+        u32 shift = PAGE_SHIFT + index_bits * level;
+        void *at = gmem_ptr(v->vm, gpa(table + (linear >> shift & (BIT(index_bits) - 1)) * size), size);
+        u64 entry = at ? entry_read(at, size) : 0;
         if (!(entry & PTE_PRESENT)) {
             *error = error_code(m, access, false);
             return -EFAULT;
         }
-        bool pointer = pae && !long_mode && level == 2; // an entry of the PAE root has no rights
-        if (!pointer) {
-            r.writable = r.writable && (entry & PTE_WRITABLE);
-            r.user = r.user && (entry & PTE_USER);
-            r.no_execute = r.no_execute || (pae && (entry & PTE_NO_EXECUTE));
-        }
-        bool large = level > 0 && !pointer && level < 3 && (entry & PTE_LARGE) && (pae || (m->cr4 & CR4_PSE));
-        if (level > 0 && !large) {
-            if (!pointer)
-                entry_mark(at, entry_size, entry, PTE_ACCESSED);
-            table = entry & (pae ? PTE_ADDRESS : BITS(31, 12));
+        table = entry & address;
+        if (level == 2)
+            continue;
+        r.writable = r.writable && (entry & PTE_WRITABLE);
+        r.user = r.user && (entry & PTE_USER);
+        r.no_execute = r.no_execute || (pae && (entry & PTE_NO_EXECUTE));
+        bool large = (entry & PTE_LARGE) && (pae || (m->cr4 & CR4_PSE));
+        if (level == 1 && !large) {
+            entry_mark(at, size, entry, PTE_ACCESSED);
             continue;
         }
-        if (!allowed(m, &r, access)) {
-            *error = error_code(m, access, true);
-            return -EFAULT;
-        }
-        entry_mark(at, entry_size, entry, PTE_ACCESSED | (access & WALK_WRITE ? PTE_DIRTY : 0));
-        u64 page = entry & (pae ? PTE_ADDRESS : BITS(31, 12));
-        if (large && !pae) // PSE-36: address bits 39-32 in bits 20-13
-            page = (entry & BITS(31, 22)) | field_get(BITS(20, 13), entry) << 32;
-        *gpa_out = (page & ~(BIT(shift) - 1)) | (linear & (BIT(shift) - 1));
-        return 0;
+        if (level == 1 && !pae) // PSE-36: address bits 39-32 in bits 20-13
+            table = (entry & BITS(31, 22)) | field_get(BITS(20, 13), entry) << 32;
+        u64 offset = BIT(shift) - 1;
+        *gpa_out = (table & ~offset) | (linear & offset);
+        return leaf(m, &r, access, at, size, entry, error);
     }
+}
+
+int walk(struct vcpu *v, const struct x86_mode *m, u64 linear, u32 access, u64 *gpa_out, u32 *error) {
+    if (likely((m->efer & EFER_LMA)))
+        return walk_long(v, m, linear, access, gpa_out, error);
+    if (m->cr0 & CR0_PG)
+        return walk_legacy(v, m, (u32)linear, access, gpa_out, error);
+    *gpa_out = (u32)linear;
+    return 0;
 }
