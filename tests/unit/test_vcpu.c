@@ -418,6 +418,83 @@ static void check_home(struct host_guest *g) {
     }
 }
 
+// ── One vCPU switches another off (x86's INIT) ──────────────────────────────────────────────────────────────────────
+static _Atomic u32 begun;
+static _Atomic bool finished;
+
+static void stay(struct host_guest *g) {
+    host_check(g->cpu == 1 && count - g->arg <= 1); // of this round, or of the last one and stopped by now
+    atomic_fetch_add(&begun, 1);
+    for (;;)
+        if (g->arg % 2)
+            guest_halt(g);
+        else
+            guest_compute(g, US(1));
+}
+
+static void wait_until_finished(struct host_guest *g) {
+    while (!finished)
+        guest_compute(g, US(10));
+}
+
+static void stop_and_start(void *arg) {
+    (void)arg;
+    struct vm *vm = vms_find("a");
+    while (vcpu_stop(vm, 1) != 0) // it does not run yet
+        sleep_ns(US(10));
+    host_check(vcpu_stop(vm, 2) == -EINVAL);
+    for (u32 i = 1; i <= 20; i++) {
+        const u32 seen = begun;
+        count = i;
+        host_check(vcpu_stop(vm, 1) == 0);
+        // However far it is on its way out, it is startable at once; and whoever is to start is not startable again.
+        host_check(vcpu_start(vm, 1, host_guest_entry(stay), i) == 0);
+        s32 again = vcpu_start(vm, 1, host_guest_entry(stay), 99);
+        host_check(again == -EBUSY || again == -EALREADY);
+        if (i % 3 == 0) { // an INIT takes the start back
+            host_check(vcpu_stop(vm, 1) == 0);
+            host_check(vcpu_start(vm, 1, host_guest_entry(stay), i) == 0);
+        }
+        while (begun == seen && i % 4)
+            sleep_ns(host_random(US(20)));
+    }
+    finished = true;
+    while (vm->state == VM_RUNNING)
+        sleep_ns(US(10));
+    host_check(vcpu_stop(vm, 1) == -EPERM);
+}
+
+static void a_vcpu_that_is_stopped_starts_again_however_soon(void **state) {
+    (void)state;
+    for_each_seed(seed, 60) {
+        begun = 0;
+        finished = false;
+        vms_init(1 + (u32)(seed % 3), seed);
+        vms_add("a", wait_until_finished, "cpus = 2");
+        vms_run_as("", stop_and_start);
+        assert_stopped("a", "powered off");
+        assert_int_equal(vms_find("a")->vcpus_in, 0);
+        assert_in_range(begun, 1, 27);
+    }
+}
+
+static void stop_the_first(void *arg) {
+    (void)arg;
+    while (vcpu_stop(vms_find("a"), 0) != 0)
+        sleep_ns(US(10));
+}
+
+static void a_vm_whose_last_vcpu_is_stopped_stops(void **state) {
+    (void)state;
+    for_each_seed(seed, 20) {
+        finished = false;
+        vms_init(2, seed);
+        vms_add("a", wait_until_finished, "cpus = 2");
+        vms_run_as("", stop_the_first);
+        assert_stopped("a", "last vCPU");
+    }
+}
+
 static void affinity_is_honoured(void **state) {
     (void)state;
     vms_init(4, 1);
@@ -456,6 +533,8 @@ int main(void) {
         cmocka_unit_test(more_interrupts_than_list_registers_all_arrive),
         cmocka_unit_test(equals_on_one_cpu_both_get_on),
         cmocka_unit_test(a_lower_priority_runs_while_the_higher_waits_for_an_interrupt),
+        cmocka_unit_test(a_vcpu_that_is_stopped_starts_again_however_soon),
+        cmocka_unit_test(a_vm_whose_last_vcpu_is_stopped_stops),
         cmocka_unit_test(affinity_is_honoured),
         cmocka_unit_test(exits_are_counted_by_kind),
     };
