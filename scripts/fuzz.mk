@@ -27,11 +27,14 @@ $(FUZZ)/libbulkhead.a: $(call host_obj,fuzz) $(HOST)/fuzz/$(FUZZ_COMMON).o
 
 define fuzz_link
 	@mkdir -p $(@D)
-	$(call say,LINK,$@)$(CC) -fsanitize=fuzzer,address,undefined -fuse-ld=lld-$(LLVM) -o $@ $^
+	$(call say,LINK,$@)$(CC) -fsanitize=fuzzer,address,undefined -fuse-ld=lld-$(LLVM) -o $@ $^ $(FUZZ_LIBS)
 endef
 
 $(filter-out %/decode,$(FUZZ_BIN)): $(FUZZ)/bin/%: $(HOST)/fuzz/tests/fuzz/%.c.o $(FUZZ)/libbulkhead.a
 	$(fuzz_link)
+
+# LLVM's disassembler is in the library that the compiler itself is linked with.
+$(FUZZ)/bin/x86insn: FUZZ_LIBS := -l:libLLVM.so.$(LLVM).1
 
 # The guest's side of arch/aarch64 has that architecture's types, so nothing of the core can be linked to it.
 $(FUZZ)/bin/decode: $(patsubst %,$(HOST)/fuzz/%.o,tests/fuzz/decode.c $(FUZZ_COMMON) $(LIBFDT_SRC:%=libfdt/%.c))

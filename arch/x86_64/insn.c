@@ -269,8 +269,8 @@ static bool decode_two_byte(struct decoder *d, struct x86_insn *out) {
     case 0xc1:
         return decode_modrm_op(d, out, X86_OP_XADD, false);
     case 0xc3: // MOVNTI
-        return !d->size_prefix && !out->rep && !out->repne && out->size >= 4 &&
-               decode_modrm_op(d, out, X86_OP_MOV, false);
+        out->size = d->rex & REX_W ? 8 : 4;
+        return decode_modrm_op(d, out, X86_OP_MOV, false);
     default:
         return false;
     }
