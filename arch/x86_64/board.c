@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "bootinfo.h"
 #include "uart.h"
 #include "virt.h"
 #include "x86_64.h"

@@ -125,11 +125,6 @@ void boot_tables(struct cpu *cpu); // both, before memory can be allocated
 u64 boot_mapping_end(void);        // how far boot's page tables reach
 enum { EMERGENCY_STACKS = 3, EMERGENCY_STACK_SIZE = 8192 };
 
-// bootinfo.c: fills in memory, command line and bundle, and says where the ACPI root pointer is (0: look for it).
-// -EINVAL: `why` is a printable sentence.
-[[nodiscard]] int bootinfo_read(const struct acpi_memory *memory, u64 info, u32 magic, struct board *board, u64 *rsdp,
-                                char *why, size_t why_size);
-
 // report.c
 [[noreturn]] void report_and_halt(const char *why);
 [[noreturn]] void hyp_fault_report(const struct trap_frame *frame);

@@ -61,6 +61,41 @@ def kernels():
     yield "flat", bytes(range(256))
 
 
+def acpi_table(signature, body):
+    return signature + struct.pack("<I", len(body)) + bytes(28) + body
+
+
+def firmware():
+    """tests/fuzz/firmware.c: memory from 896 KiB on, a loader's structure at 8, a table at 0x200."""
+    base = 0xE0000
+    pvh = struct.pack("<IIIIQQQQII", 0x336EC578, 1, 0, 1, base + 0x60, base + 0x4F0, base + 0x80, base + 0x480, 2, 0)
+    memory = struct.pack("<QQII", 0, 0x9FC00, 1, 0) + struct.pack("<QQII", 0x100000, 0x7F00000, 1, 0)
+    tags = struct.pack("<II", 1, 13) + b"idle" + bytes(4) + struct.pack("<IIIIB", 3, 17, 0x4000000, 0x4001000, 0) + bytes(7)
+    tags += struct.pack("<IIII", 6, 16 + 48, 24, 0) + memory
+    mb2 = struct.pack("<II", len(tags) + 8, 0) + tags
+    madt = struct.pack("<II", 0xFEE00000, 1) + bytes((0, 8, 0, 0, 1, 0, 0, 0, 1, 12, 0, 0, 0, 0, 0xC0, 0xFE, 0, 0, 0, 0))
+    madt += bytes((2, 10, 0, 4, 20, 0, 0, 0, 15, 0, 5, 12, 0, 0, 0, 0, 0, 0xFE, 1, 0, 0, 0, 9, 16, 0, 0, 1, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0))
+    fadt = bytearray(276 - 36)
+    struct.pack_into("<I", fadt, 64 - 36, 0x604)
+    struct.pack_into("<BBBBQ", fadt, 116 - 36, 1, 8, 0, 0, 0xCF9)
+    fadt[113 - 36] = 5
+    s5 = b"\x08_S5_\x12\x06\x04\x0a\x05\x0a\x06\x00\x00"
+    hpet = struct.pack("<IBBBBQ", 0, 0, 64, 0, 0, 0xFED00000)
+    mcfg = bytes(8) + struct.pack("<QHBBI", 0xB0000000, 0, 0, 255, 0)
+    for name, table in (("apic", acpi_table(b"APIC", madt)), ("facp", acpi_table(b"FACP", bytes(fadt))), ("ssdt", acpi_table(b"SSDT", s5)),
+                        ("hpet", acpi_table(b"HPET", hpet)), ("mcfg", acpi_table(b"MCFG", mcfg))):
+        for kind, info in ((2, pvh), (3, mb2)):
+            ram = bytearray(0x600)
+            ram[0] = kind
+            ram[8 : 8 + len(info[:0x78])] = info[:0x78]
+            if kind == 3:
+                ram[8 : 8 + len(mb2)] = mb2
+            ram[0x200 : 0x200 + len(table)] = table
+            ram[0x480 : 0x480 + len(memory)] = memory
+            ram[0x4F0:0x4F5] = b"quiet"
+            yield f"{name}-{kind}", bytes(ram)
+
+
 def configs():
     for name in sorted(glob.glob("tests/configs/*.toml") + glob.glob("vms/*.toml") + glob.glob("bench/**/*.toml", recursive=True)):
         with open(name, "rb") as file:
@@ -90,6 +125,8 @@ def seeds():
     for name, kernel in kernels():
         for head in (b"\x01\0\0\0\0\x10\0\0", b"\x01\0\0\x01\0\0\1\0", b"\x32\0\0\0\0\1\0\0", b"\x12\0\0\0\0\xff\1\0"):
             yield "image", f"{name}-{head[0]}-{head[5]}", head + kernel
+    for name, ram in firmware():
+        yield "firmware", name, ram
     for name in sorted(glob.glob("tests/fuzz/corpus/fdt_read/*.dtb")):
         with open(name, "rb") as file:
             yield "fdt_patch", os.path.basename(name), file.read()
