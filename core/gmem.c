@@ -17,19 +17,27 @@ static void extents_free(struct vm *vm) {
     vm->extent_count = 0;
 }
 
+// RAM below the hole.
+static u64 low_size(const struct vm *vm) {
+    return vm->hole.size ? MIN(vm->cfg.memory, vm->hole.start.v - vm->ram.v) : vm->cfg.memory;
+}
+
 static int extents_alloc(struct vm *vm) {
+    const u64 low = low_size(vm);
     vm->extent_count = 0;
     for (u64 done = 0; done < vm->cfg.memory;) {
+        const u64 left = (done < low ? low : vm->cfg.memory) - done;
         pa_t base;
         u32 blocks = 0;
         if (vm->extent_count < VM_MAX_EXTENTS)
-            blocks = page_alloc_blocks((u32)((vm->cfg.memory - done) / BLOCK_SIZE), &base);
+            blocks = page_alloc_blocks((u32)(left / BLOCK_SIZE), &base);
         if (!blocks) {
             extents_free(vm);
             return -ENOMEM;
         }
         u64 size = blocks * BLOCK_SIZE;
-        vm->extents[vm->extent_count++] = (struct extent){gpa(vm->ram.v + done), base, size};
+        const gpa_t at = gpa(vm->ram.v + done + (done < low ? 0 : vm->hole.size));
+        vm->extents[vm->extent_count++] = (struct extent){at, base, size};
         done += size;
     }
     return 0;
@@ -38,6 +46,8 @@ static int extents_alloc(struct vm *vm) {
 int gmem_create(struct vm *vm) {
     BUG_ON(!vm->cfg.memory || vm->cfg.memory % BLOCK_SIZE);
     vm->ram = gpa(arch_guest_ram_base());
+    vm->hole = arch_guest_ram_hole();
+    BUG_ON((vm->hole.start.v | vm->hole.size) % BLOCK_SIZE);
     int err = extents_alloc(vm);
     if (err)
         return err;
@@ -74,10 +84,18 @@ void gmem_scrub(struct vm *vm) {
 }
 
 // ── Access ──────────────────────────────────────────────────────────────────────────────────────────────────────────
-// Extents lie one after the other from vm->ram on, without holes, so one comparison checks a range against all of them.
-static bool range_is_ram(const struct vm *vm, gpa_t at, u64 size) {
-    u64 offset = at.v - vm->ram.v;
-    return vm->extent_count && at.v >= vm->ram.v && offset <= vm->cfg.memory && size <= vm->cfg.memory - offset;
+// Extents lie one after the other from vm->ram on, with no other gap than the hole, so a range is checked against all
+// of them at once. The end of either part counts as in it, for a range of no bytes.
+static bool in_part(u64 start, u64 part_size, u64 at, u64 size) {
+    u64 offset = at - start;
+    return at >= start && offset <= part_size && size <= part_size - offset;
+}
+
+bool gmem_contains(const struct vm *vm, gpa_t at, u64 size) {
+    const u64 low = low_size(vm), high = vm->cfg.memory - low;
+    if (!vm->extent_count)
+        return false;
+    return in_part(vm->ram.v, low, at.v, size) || (high && in_part(vm->hole.start.v + vm->hole.size, high, at.v, size));
 }
 
 // The host's address of guest RAM, and how many bytes are contiguous from there.
@@ -98,16 +116,16 @@ static char *host_address(const struct vm *vm, gpa_t at, u64 *left) {
 
 void *gmem_ptr(struct vm *vm, gpa_t at, u64 size) {
     u64 left;
-    if (!range_is_ram(vm, at, size) || at.v - vm->ram.v == vm->cfg.memory)
+    if (!gmem_contains(vm, at, size))
         return NULL;
     char *p = host_address(vm, at, &left);
-    return size <= left ? p : NULL;
+    return left && size <= left ? p : NULL; // none left: a part's end
 }
 
 enum access { ACCESS_READ, ACCESS_WRITE, ACCESS_ZERO };
 
 static int access(struct vm *vm, gpa_t at, void *to, const void *from, u64 size, enum access what) {
-    if (!range_is_ram(vm, at, size))
+    if (!gmem_contains(vm, at, size))
         return -EFAULT;
     for (u64 done = 0; done < size;) {
         u64 left;

@@ -84,8 +84,7 @@ static u64 ram_end(const struct loader *l) {
 }
 
 static bool piece_in_ram(const struct loader *l, struct piece p) {
-    u64 offset = p.start - l->vm->ram.v;
-    return p.start >= l->vm->ram.v && offset <= l->cfg->memory && p.size <= l->cfg->memory - offset;
+    return gmem_contains(l->vm, gpa(p.start), p.size);
 }
 
 static int place_segment(void *ctx, const struct image_segment *s) {

@@ -134,6 +134,7 @@ void arch_early_putc(char c);
 // common), and the nodes for CPUs, interrupt controller, timer and firmware (libfdt sequential write, called inside the
 // root node). Task.
 u64 arch_guest_ram_base(void);
+struct gpa_range arch_guest_ram_hole(void); // where RAM makes way for devices, and goes on behind; size 0: nowhere
 [[nodiscard]] int arch_guest_devices(struct vm *vm); // creates the irqchip and the fixed devices
 void arch_guest_devices_fini(struct vm *vm);
 [[nodiscard]] int arch_guest_fdt_root(void *fdt);

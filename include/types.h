@@ -24,6 +24,11 @@ typedef struct {
     u64 v;
 } gva_t; // guest-virtual
 
+struct gpa_range {
+    gpa_t start;
+    u64 size; // bytes
+};
+
 static inline pa_t pa(u64 v) {
     return (pa_t){v};
 }

@@ -58,6 +58,7 @@ struct vm {
     char reason[VM_REASON_MAX]; // why it failed or stopped, for `vm show`
     struct pgtable s2;
     gpa_t ram;
+    struct gpa_range hole; // in it
     struct extent extents[VM_MAX_EXTENTS];
     u32 extent_count;
     struct bus bus;   // devices in memory

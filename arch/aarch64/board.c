@@ -96,6 +96,10 @@ u64 arch_guest_ram_base(void) {
     return GUEST_RAM;
 }
 
+struct gpa_range arch_guest_ram_hole(void) {
+    return (struct gpa_range){};
+}
+
 int arch_guest_devices(struct vm *vm) {
     int err = vgic_create(vm, gpa(GUEST_GICD), gpa(GUEST_GICR), gic_lr_count());
     if (!err)

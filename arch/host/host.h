@@ -27,8 +27,9 @@ struct host_options {
     u64 memory;     // bytes of RAM, default 64 MiB
     u64 max_points; // 0: 20 million
     bool deadlock_ok, panic_ok;
-    bool echo;     // the UART's output goes to stderr as well
-    u64 cpus_dead; // bit n: CPU n does not come up when it is started
+    bool echo;                   // the UART's output goes to stderr as well
+    struct gpa_range guest_hole; // arch_guest_ram_hole()
+    u64 cpus_dead;               // bit n: CPU n does not come up when it is started
 };
 
 // Sets up a fresh machine. Frees what the last run left behind.

@@ -36,6 +36,10 @@ u64 arch_guest_ram_base(void) {
     return GUEST_RAM_BASE;
 }
 
+struct gpa_range arch_guest_ram_hole(void) {
+    return host_machine.opt.guest_hole;
+}
+
 pa_t arch_image_start(void) {
     return pa(0);
 }

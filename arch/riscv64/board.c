@@ -71,6 +71,10 @@ u64 arch_guest_ram_base(void) {
     return GUEST_RAM;
 }
 
+struct gpa_range arch_guest_ram_hole(void) {
+    return (struct gpa_range){};
+}
+
 int arch_guest_devices(struct vm *vm) {
     int err = vplic_create(vm, gpa(GUEST_PLIC));
     if (!err)

@@ -10,6 +10,10 @@ u64 arch_guest_ram_base(void) {
     return 0;
 }
 
+struct gpa_range arch_guest_ram_hole(void) {
+    return (struct gpa_range){gpa(PC_HOLE), GIB(4) - PC_HOLE};
+}
+
 u32 arch_plan(void) {
     return PLAN_ARCH_X86_64;
 }

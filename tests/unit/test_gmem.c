@@ -19,14 +19,24 @@ static struct vm vm;
 static struct page_stats before;
 static u64 ram;
 
-static int setup(void **state) {
-    (void)state;
-    host_init(&(struct host_options){.memory = MIB(64)});
+static int setup_with(struct gpa_range hole) {
+    host_init(&(struct host_options){.memory = MIB(64), .guest_hole = hole});
     page_init(host_board(), pa(0), pa(0));
     memset((void *)&vm, 0, sizeof(vm));
     before = page_stats();
     ram = arch_guest_ram_base();
     return pgtable_init(&vm.s2, PT_GUEST);
+}
+
+static int setup(void **state) {
+    (void)state;
+    return setup_with((struct gpa_range){});
+}
+
+// Behind 4 MiB of RAM, 32 MiB of devices.
+static int setup_hole(void **state) {
+    (void)state;
+    return setup_with((struct gpa_range){gpa(arch_guest_ram_base() + 2 * BLOCK_SIZE), 16 * BLOCK_SIZE});
 }
 
 static int teardown(void **state) {
@@ -158,6 +168,38 @@ static void a_vm_without_memory_has_no_ram(void **state) {
     assert_null(gmem_ptr(&vm, gpa(ram), 0));
 }
 
+static void ram_makes_way_for_a_hole(void **state) {
+    (void)state;
+    const u64 hole = ram + 2 * BLOCK_SIZE, high = hole + 16 * BLOCK_SIZE;
+    create(4 * BLOCK_SIZE);
+    u64 value = 0x1122334455667788, back = 0;
+    const u64 inside[] = {ram, hole - 8, high, high + 2 * BLOCK_SIZE - 8};
+    const u64 end = high + 2 * BLOCK_SIZE, outside[] = {ram - 8, hole - 4, hole, high - 8, high - 4, end - 4, end};
+    for (u32 i = 0; i < ARRAY_SIZE(inside); i++, value++) {
+        assert_true(gmem_contains(&vm, gpa(inside[i]), 8));
+        assert_int_equal(gmem_write(&vm, gpa(inside[i]), &value, 8), 0);
+        assert_int_equal(gmem_read(&vm, gpa(inside[i]), &back, 8), 0);
+        assert_int_equal(back, value);
+        assert_memory_equal(gmem_ptr(&vm, gpa(inside[i]), 8), &value, 8);
+    }
+    for (u32 i = 0; i < ARRAY_SIZE(outside); i++) {
+        assert_false(gmem_contains(&vm, gpa(outside[i]), 8));
+        assert_int_equal(gmem_read(&vm, gpa(outside[i]), &back, 8), -EFAULT);
+        assert_null(gmem_ptr(&vm, gpa(outside[i]), 8));
+    }
+    assert_false(gmem_contains(&vm, gpa(hole - 8), high - hole + 16));
+    assert_null(gmem_ptr(&vm, gpa(hole), 0));
+    assert_null(gmem_ptr(&vm, gpa(end), 0));
+}
+
+static void little_ram_does_not_reach_the_hole(void **state) {
+    (void)state;
+    const u64 hole = ram + 2 * BLOCK_SIZE, high = hole + 16 * BLOCK_SIZE;
+    create(2 * BLOCK_SIZE);
+    assert_true(gmem_contains(&vm, gpa(ram), 2 * BLOCK_SIZE));
+    assert_false(gmem_contains(&vm, gpa(high), 0));
+}
+
 int main(void) {
 #define TEST(t) cmocka_unit_test_setup_teardown(t, setup, teardown)
     const struct CMUnitTest tests[] = {
@@ -169,6 +211,8 @@ int main(void) {
         TEST(a_pointer_does_not_reach_into_the_next_piece),
         TEST(what_is_not_ram_is_refused_whole),
         TEST(a_vm_without_memory_has_no_ram),
+        cmocka_unit_test_setup_teardown(ram_makes_way_for_a_hole, setup_hole, teardown),
+        cmocka_unit_test_setup_teardown(little_ram_does_not_reach_the_hole, setup_hole, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
