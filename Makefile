@@ -33,6 +33,7 @@ say = $(if $(filter 1,$(V)),,@printf '  %-7s %s\n' '$(1)' '$(2)';)
 
 include scripts/flags.mk
 include scripts/image.mk
+include scripts/iso.mk
 include scripts/host.mk
 include scripts/guest.mk
 include scripts/setup.mk
