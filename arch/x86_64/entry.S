@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The world switch of SVM and the task switch.
+// The world switches of SVM and VMX, and the task switch.
 //
 // VMRUN and #VMEXIT switch what the C code lives on: RAX, RSP, RIP, the flags, CR0, CR3, CR4, EFER, the tables, and the code and
 // data segments. The rest of the segments and the system-call MSRs take VMLOAD and VMSAVE. They move on every exit although
@@ -9,6 +9,8 @@
 #define VCPU_GPR(n)       (8 * (n))
 #define VCPU_CONTROL      (8 * 16)
 #define VCPU_HOST_CONTROL (8 * 17)
+#define VMCS_HOST_RSP     0x6c14
+#define RAX               0
 #define RCX               1
 #define RDX               2
 #define RBX               3
@@ -68,6 +70,69 @@ svm_enter:
     cli
     stgi
     pop     %r15
+    pop     %r14
+    pop     %r13
+    pop     %r12
+    pop     %rbp
+    pop     %rbx
+    ret
+
+// u64 vmx_enter(struct arch_vcpu *a, bool launched): the same on VMX, where RSP is in the VMCS. 0; 1: the instruction failed.
+    .globl  vmx_enter, vmx_exit
+    .balign 16
+vmx_enter:
+    push    %rbx
+    push    %rbp
+    push    %r12
+    push    %r13
+    push    %r14
+    push    %r15
+    push    %rdi
+    mov     $VMCS_HOST_RSP, %eax
+    vmwrite %rsp, %rax
+    test    %sil, %sil                        // no move changes the flags
+    mov     VCPU_GPR(RAX)(%rdi), %rax
+    mov     VCPU_GPR(RCX)(%rdi), %rcx
+    mov     VCPU_GPR(RDX)(%rdi), %rdx
+    mov     VCPU_GPR(RBX)(%rdi), %rbx
+    mov     VCPU_GPR(RBP)(%rdi), %rbp
+    mov     VCPU_GPR(RSI)(%rdi), %rsi
+    mov     VCPU_GPR(8)(%rdi), %r8
+    mov     VCPU_GPR(9)(%rdi), %r9
+    mov     VCPU_GPR(10)(%rdi), %r10
+    mov     VCPU_GPR(11)(%rdi), %r11
+    mov     VCPU_GPR(12)(%rdi), %r12
+    mov     VCPU_GPR(13)(%rdi), %r13
+    mov     VCPU_GPR(14)(%rdi), %r14
+    mov     VCPU_GPR(15)(%rdi), %r15
+    mov     VCPU_GPR(RDI)(%rdi), %rdi
+    jnz     1f
+    vmlaunch
+    jmp     2f
+1:  vmresume
+2:  pop     %rdi
+    mov     $1, %eax
+    jmp     3f
+vmx_exit:
+    xchg    %rdi, (%rsp)
+    mov     %rax, VCPU_GPR(RAX)(%rdi)
+    pop     %rax
+    mov     %rax, VCPU_GPR(RDI)(%rdi)
+    mov     %rcx, VCPU_GPR(RCX)(%rdi)
+    mov     %rdx, VCPU_GPR(RDX)(%rdi)
+    mov     %rbx, VCPU_GPR(RBX)(%rdi)
+    mov     %rbp, VCPU_GPR(RBP)(%rdi)
+    mov     %rsi, VCPU_GPR(RSI)(%rdi)
+    mov     %r8, VCPU_GPR(8)(%rdi)
+    mov     %r9, VCPU_GPR(9)(%rdi)
+    mov     %r10, VCPU_GPR(10)(%rdi)
+    mov     %r11, VCPU_GPR(11)(%rdi)
+    mov     %r12, VCPU_GPR(12)(%rdi)
+    mov     %r13, VCPU_GPR(13)(%rdi)
+    mov     %r14, VCPU_GPR(14)(%rdi)
+    mov     %r15, VCPU_GPR(15)(%rdi)
+    xor     %eax, %eax
+3:  pop     %r15
     pop     %r14
     pop     %r13
     pop     %r12

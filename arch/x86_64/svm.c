@@ -125,6 +125,10 @@ static void reset(struct vcpu *v) {
     v->arch.asid_cpu = nullptr; // whatever the TLB knows of this vCPU is of an earlier life
 }
 
+static void reset_done(struct vcpu *v) {
+    (void)v; // a VMCB is memory like any other
+}
+
 // A tag of this CPU's that nothing in its TLB has. Translations of a guest are tagged with the ASID alone, so an ASID
 // is a vCPU's own (two vCPUs of a VM have different page tables), and it is good on one CPU only: what the vCPU
 // invalidates elsewhere stays here. So a vCPU that comes from another CPU, was reset, or whose VM's stage 2 has lost a
@@ -464,6 +468,7 @@ const struct x86_virt_ops svm_ops = {
     .vcpu_init = control_init,
     .vcpu_fini = control_fini,
     .reset = reset,
+    .reset_done = reset_done,
     .load = load,
     .save = save,
     .run = run,

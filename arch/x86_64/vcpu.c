@@ -26,6 +26,7 @@ void virt_probe(void) {
                         : intel ? no_vmx
                                 : "this CPU has neither AMD's SVM nor Intel's VMX, one of which guests need");
     }
+    features.ept = virt == &vmx_ops;
     const char *why = fpu_unusable();
     if (why)
         report_and_halt(why);
@@ -110,6 +111,7 @@ void arch_vcpu_reset(struct vcpu *v, u64 entry, u64 arg) {
     else
         start_long(v, entry, arg);
     a->work = X86_WORK_STEP; // to rip
+    virt->reset_done(v);
 }
 
 // ── Switch ──────────────────────────────────────────────────────────────────────────────────────────────────────────

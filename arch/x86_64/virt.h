@@ -28,7 +28,18 @@ struct x86_mode {
     u8 code_bits; // 16, 32, 64
 };
 
-enum guest_reg { GUEST_RSP, GUEST_RFLAGS, GUEST_CR0, GUEST_CR2, GUEST_CR3, GUEST_CR4, GUEST_EFER, GUEST_PAT };
+enum guest_reg {
+    GUEST_RSP,
+    GUEST_RFLAGS,
+    GUEST_CR0,
+    GUEST_CR2,
+    GUEST_CR3,
+    GUEST_CR4,
+    GUEST_EFER,
+    GUEST_PAT,
+    GUEST_REGS
+};
+static_assert(GUEST_REGS <= X86_SEEN);
 
 struct x86_virt_ops {
     const char *name;
@@ -37,6 +48,7 @@ struct x86_virt_ops {
     void (*vcpu_fini)(struct vcpu *v);
     // Puts the hardware's part into the state that INIT leaves, at 0xf000:0xfff0 in real mode. Not loaded.
     void (*reset)(struct vcpu *v);
+    void (*reset_done)(struct vcpu *v); // once arch_vcpu_reset has set what the start asks for
     void (*load)(struct vcpu *v);
     void (*save)(struct vcpu *v);
     void (*run)(struct vcpu *v, struct vexit *exit);
