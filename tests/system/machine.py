@@ -111,9 +111,9 @@ def bundle(vms, files=None):
 
 
 class Machine:
-    """cpio: the initrd's bytes; None: no initrd."""
+    """cpio: the initrd's bytes; None: no initrd. media: QEMU's arguments for what to boot from instead of our image."""
 
-    def __init__(self, folder, name, cpio, smp=2, memory="1G", cpu=CPU, append="", board=BOARD):
+    def __init__(self, folder, name, cpio, smp=2, memory="1G", cpu=CPU, append="", board=BOARD, media=None):
         self.marks = 0
         self.expects_fault = False  # the test breaks the hypervisor on purpose
         self.text = ""  # all that came, without escape sequences
@@ -122,7 +122,8 @@ class Machine:
         self.logname = os.path.join(log, re.sub(r"[^\w.-]", "_", name) + ".log")
         # pylint: disable=consider-using-with
         self.log = open(self.logname, "w", encoding="utf-8")
-        command = f"qemu-system-{ARCH} -M {board} -cpu {cpu} -smp {smp} -m {memory} -nic none -nographic -no-reboot -kernel {IMAGE}".split()
+        command = f"qemu-system-{ARCH} -M {board} -cpu {cpu} -smp {smp} -m {memory} -nic none -nographic -no-reboot".split()
+        command += media or ["-kernel", IMAGE]
         if cpio is not None:
             path = os.path.join(folder, "bundle.cpio")
             with open(path, "wb") as file:
