@@ -81,8 +81,10 @@ struct trap {
 extern struct trap trap; // the last exception, of the CPU that expects some
 // Where it goes on after an exception; 0: it is a failure that ends the program.
 extern volatile u64 trap_resume;
+extern volatile u64 ring0_rsp; // and with which stack, after one of ring 3
 extern volatile u64 irq_count[256], irq_total;
-extern volatile u8 irq_cpu[256]; // the CPU that took it last
+extern volatile u8 irq_cpu[256];     // the CPU that took it last
+extern void (*irq_hook)(u32 vector); // called before its end, unless it is null
 extern volatile u64 nmi_count;
 extern u64 idt[512];
 extern struct [[gnu::packed]] {

@@ -4,8 +4,9 @@
 enum { TRAMPOLINE = 0x8000 };
 
 struct trap trap;
-volatile u64 trap_resume, irq_count[256], irq_total, nmi_count;
+volatile u64 trap_resume, ring0_rsp, irq_count[256], irq_total, nmi_count;
 volatile u8 irq_cpu[256];
+void (*irq_hook)(u32 vector);
 static volatile u64 contexts[CPUS_MAX];
 static u64 zero_page;
 
@@ -135,6 +136,8 @@ static void interrupt(u32 vector) {
     irq_count[vector]++;
     irq_cpu[vector] = (u8)cpu_index();
     irq_total++;
+    if (irq_hook)
+        irq_hook(vector);
     if (vector != VECTOR_SPURIOUS)
         apic_eoi();
 }
@@ -158,6 +161,11 @@ void exception(struct frame *frame) {
     if (!trap_resume) {
         fail("an exception", "%u at %x, error %x, address %x", frame->vector, frame->rip, frame->error, trap.cr2);
         guest_end();
+    }
+    if (frame->cs & 3) {
+        frame->cs = 8;
+        frame->ss = 0x10;
+        frame->rsp = ring0_rsp;
     }
     frame->rip = trap_resume;
     trap_resume = 0;
