@@ -456,9 +456,11 @@ static void run(struct vcpu *v, struct vexit *exit) {
             nmi_window(v, c);
         if (unlikely(c->exit_event & EVENT_VALID))
             guest_event_interrupted(v, c->exit_event);
-        if (!serve(v, c, exit))
+        if (!serve(v, c, exit)) {
+            a->exit_reason = c->exit_code;
             return;
-        a->fast_exits++;
+        }
+        v->stats.inside++;
     }
 }
 

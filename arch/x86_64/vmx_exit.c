@@ -259,6 +259,6 @@ void vmx_run(struct vcpu *v, struct vexit *exit) {
         bool vectoring = take_up_again(v);
         if (!serve(v, reason, vectoring, exit))
             return;
-        a->fast_exits++;
+        v->stats.inside++;
     }
 }
