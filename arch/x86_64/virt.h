@@ -140,9 +140,9 @@ bool exit_io(struct vcpu *v, u16 port, u32 size, bool in, struct vexit *exit);
 
 // ── emulate.c: instructions that touch devices ──────────────────────────────────────────────────────────────────────
 enum { INSN_BYTES_MAX = 15 };
-// The instruction at RIP accessed guest-physical memory where no RAM is. `bytes`: what the hardware fetched of it, or
-// nullptr.
-bool emulate_mmio(struct vcpu *v, u64 gpa, bool write, const u8 *bytes, u32 count, struct vexit *exit);
+// The instruction at RIP accessed guest-physical memory at `at`, where no RAM is. `bytes`: what the hardware fetched of
+// it, or nullptr.
+bool emulate_mmio(struct vcpu *v, u64 at, bool write, const u8 *bytes, u32 count, struct vexit *exit);
 // INS or OUTS.
 bool emulate_string_io(struct vcpu *v, struct vexit *exit);
 // What is left of an instruction that takes several accesses.
