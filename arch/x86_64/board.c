@@ -121,14 +121,17 @@ static void reserve_ap_page(struct board *board) {
 
 // What boot's mapping does not reach cannot be handed to the page allocator.
 static void cut_memory(struct board *board) {
+    u32 kept = 0;
     for (u32 i = 0; i < board->memory_count; i++) {
         struct region *r = &board->memory[i];
         u64 end = boot_mapping_end();
-        if (r->base >= end)
-            board->memory_count = i; // sorted: and so are those that follow
-        else
-            r->size = MIN(r->size, end - r->base);
+        u64 keep = r->base < end ? MIN(r->size, end - r->base) : 0;
+        features.memory_cut += r->size - keep;
+        r->size = keep;
+        if (keep)
+            kept++;
     }
+    board->memory_count = kept; // sorted: those that are cut off altogether are the last
 }
 
 void arch_probe(struct board *board) {
@@ -140,7 +143,7 @@ void arch_probe(struct board *board) {
     if (bootinfo_read(&physical, (u64)boot_info, boot_magic, board, &rsdp, why, sizeof(why)) != 0)
         report_and_halt(why);
     if (acpi_read(&physical, rsdp ? rsdp : acpi_find_rsdp(&physical), &features.acpi, why, sizeof(why)) != 0) {
-        uart_puts("bulkhead: ");
+        uart_puts("\nbulkhead: ");
         uart_puts(why);
         uart_puts(": only one CPU is used, and there is no power off\n");
     }

@@ -74,12 +74,17 @@ static void map_ram(const struct region *r) {
     map(image_end, end, PT_READ | PT_WRITE, "RAM");
 }
 
-// The page of a register, unless something else on it has brought it in already.
-static void map_register(u64 address, const char *what) {
+// What is not there yet, since RAM or a neighbour on the same page has brought it in.
+static void map_rest(u64 base, u64 size, u32 attr, const char *what) {
     struct pt_mapping m;
-    u64 page = align_down(address, PAGE_SIZE);
-    if (address && pgtable_lookup(&host_pt, page, &m) != 0)
-        map(page, page + PAGE_SIZE, PT_READ | PT_WRITE | PT_DEVICE, what);
+    for (u64 at = align_down(base, PAGE_SIZE); at < base + size; at += PAGE_SIZE)
+        if (pgtable_lookup(&host_pt, at, &m) != 0)
+            map(at, at + PAGE_SIZE, attr, what);
+}
+
+static void map_register(u64 address, const char *what) {
+    if (address)
+        map_rest(address, 8, PT_READ | PT_WRITE | PT_DEVICE, what);
 }
 
 static void map_acpi_register(const struct acpi_register *r) {
@@ -100,8 +105,12 @@ void arch_memory_init(const struct board *board) {
     map_acpi_register(&features.acpi.pm1b_control);
     map_acpi_register(&features.acpi.sleep_control);
     map_acpi_register(&features.acpi.sleep_status);
+    map_rest(board->bundle.base, board->bundle.size, PT_READ, "bundle"); // loaders keep it out of the memory map, too
     cr3_write(host_pt.root.v);
     irqhw_init(board);
+    if (features.memory_cut)
+        log_warn("%lu MiB of memory above %lu GiB are left unused: this CPU has no pages of 1 GiB",
+                 (unsigned long)(features.memory_cut / MIB(1)), (unsigned long)(boot_mapping_end() / GIB(1)));
     log_debug("clock: %lu kHz by %s%s", (unsigned long)(features.tsc_hz / 1000), features.tsc_source,
               features.invariant_tsc || features.under_hypervisor ? ""
                                                                   : "; this CPU does not promise that it is constant");

@@ -133,7 +133,7 @@ void hyp_fault_report(const struct trap_frame *f) {
 }
 
 void report_and_halt(const char *why) {
-    put("bulkhead: ");
+    put("\r\nbulkhead: "); // the firmware may have left its own line open
     put(why);
     put("\r\n");
     arch_halt();

@@ -27,6 +27,7 @@ struct x86_features {
     const char *tsc_source; // who told
     u64 lapic_hz;           // of the APIC's timer; not known with tsc_deadline
     u64 lapic;              // xAPIC: where its registers are
+    u64 memory_cut;         // bytes of RAM left unused: boot's page tables do not reach them
     u64 ap_page;            // below 1 MiB, where secondary CPUs start; 0: there is none
     const struct board *board;
     struct acpi acpi;
