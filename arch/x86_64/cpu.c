@@ -59,9 +59,10 @@ static void map(u64 start, u64 end, u32 attr, const char *what) {
         panic("cannot map %s (%#lx-%#lx)", what, (unsigned long)start, (unsigned long)end);
 }
 
-// RAM is RW and never executable, except for our own image, which gets its sections' permissions.
+// RAM is RW and never executable, except for our own image, which gets its sections' permissions. Page 0 is left out:
+// null pointers point there.
 static void map_ram(const struct region *r) {
-    u64 start = align_up(r->base, PAGE_SIZE), end = align_down(r->base + r->size, PAGE_SIZE);
+    u64 start = align_up(MAX(r->base, 1), PAGE_SIZE), end = align_down(r->base + r->size, PAGE_SIZE);
     u64 image = (u64)__image_start, image_end = align_up((u64)__image_end, PAGE_SIZE);
     if (image < start || image >= end) {
         map(start, end, PT_READ | PT_WRITE, "RAM");

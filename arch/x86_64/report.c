@@ -62,11 +62,17 @@ static void where(void) {
     print("CPU %u, task %s", cpu->id, t ? t->name : "(none)");
 }
 
-// One report is enough, and a fault within it must not recurse.
+// One report is enough, and a fault within it must not recurse. The other CPUs come here too, by the NMI, and stay: no
+// guest goes on with nobody to watch it.
 static void report_once(void) {
     static _Atomic bool reporting;
     if (atomic_exchange_explicit(&reporting, true, memory_order_relaxed))
         arch_halt();
+    bool others = false;
+    for (u32 i = 1; i < cpu_count; i++)
+        others |= atomic_load_explicit(&cpus[i].online, memory_order_relaxed);
+    if (others)
+        lapic_icr(0, ICR_NMI | ICR_ASSERT | ICR_ALL_OTHERS);
 }
 
 void panic_at(const char *file, int line, const char *fmt, ...) {
@@ -114,8 +120,9 @@ void hyp_fault_report(const struct trap_frame *f) {
     console_flush();
     print("\r\nbulkhead: FAULT in the hypervisor: %s", vector_name(f->vector));
     where();
-    print("pc image+%#lx  vector %lu  error %lx  cr2 %016lx  rflags %lx", (unsigned long)(f->rip - (u64)__image_start),
-          (unsigned long)f->vector, (unsigned long)f->error, (unsigned long)cr2_read(), (unsigned long)f->rflags);
+    print("pc %s%#lx  vector %lu  error %lx  cr2 %016lx  rflags %lx", in_text(f->rip) ? "image+" : "",
+          (unsigned long)(in_text(f->rip) ? f->rip - (u64)__image_start : f->rip), (unsigned long)f->vector,
+          (unsigned long)f->error, (unsigned long)cr2_read(), (unsigned long)f->rflags);
     const struct {
         const char *name;
         u64 value;

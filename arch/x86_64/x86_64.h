@@ -145,6 +145,7 @@ enum : u32 {
     ICR_PENDING = 1 << 12, // xAPIC
     ICR_ASSERT = 1 << 14,
     ICR_LEVEL = 1 << 15,
+    ICR_ALL_OTHERS = 3 << 18,
     XAPIC_BROADCAST = 0xff, // an APIC id of 8 bits is below
 };
 
