@@ -70,6 +70,16 @@ u32 emulate_length(struct vcpu *v) {
     return decode(v, &m, nullptr, 0, &insn) ? insn.length : 0;
 }
 
+bool emulate_is_call(struct vcpu *v) {
+    struct x86_mode m;
+    struct x86_insn insn;
+    virt->mode(v, &m);
+    if (!decode(v, &m, nullptr, 0, &insn) || insn.op != X86_OP_SYSTEM || insn.system != X86_SYS_CALL)
+        return false;
+    v->arch.next_rip = v->arch.rip + insn.length;
+    return true;
+}
+
 bool emulate_mov_cr(struct vcpu *v, u64 *value) {
     struct x86_mode m;
     struct x86_insn insn;

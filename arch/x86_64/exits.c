@@ -66,6 +66,13 @@ bool exit_call(struct vcpu *v, u8 cpl, struct vexit *exit) {
     return false;
 }
 
+bool exit_undefined(struct vcpu *v, u8 cpl, struct vexit *exit) {
+    if (emulate_is_call(v))
+        return exit_call(v, cpl, exit);
+    guest_exception(v, VECTOR_UD);
+    return true;
+}
+
 bool exit_halt(struct vcpu *v, struct vexit *exit) {
     vlapic_halt(v, virt->get(v, GUEST_RFLAGS) & RFLAGS_IF);
     exit->kind = VEXIT_HALT;

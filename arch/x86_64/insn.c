@@ -232,6 +232,7 @@ static bool decode_two_byte(struct decoder *d, struct x86_insn *out) {
     switch (opcode) {
     case 0x01: // VMRUN … , XSETBV, MONITOR, …: one byte more, and no operands
         byte = next(d);
+        out->system = byte == 0xc1 || byte == 0xd9 ? X86_SYS_CALL : X86_SYS_OTHER;
         return byte >= 0xc0 && decode_system(out);
     case 0x08: // INVD
     case 0x09: // WBINVD

@@ -44,6 +44,7 @@ enum x86_system {
     X86_SYS_OTHER,
     X86_SYS_MOV_FROM_CR, // reg ← control register rm_reg, both general numbering
     X86_SYS_MOV_TO_CR,
+    X86_SYS_CALL, // VMCALL or VMMCALL
 };
 
 enum x86_operand {

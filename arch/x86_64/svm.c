@@ -99,7 +99,8 @@ static const struct vmcb_segment real_mode_data = {.attributes = 0x93, .limit = 
 static void reset(struct vcpu *v) {
     struct vmcb *c = vmcb_of(v);
     memset(c, 0, sizeof(*c));
-    c->cr_writes = SVM_CR4; // a guest must not switch on what is hidden from it
+    c->exceptions = BIT(VECTOR_UD); // Intel's VMCALL
+    c->cr_writes = SVM_CR4;         // a guest must not switch on what is hidden from it
     // Devices' interrupts are ours; SMIs are the firmware's, and INIT is not used while guests run.
     c->intercepts1 = SVM_INTR | SVM_NMI | SVM_RDPMC | SVM_CPUID | SVM_INVD | SVM_HLT | SVM_INVLPGA | SVM_IOIO |
                      SVM_MSR | SVM_SHUTDOWN;
@@ -378,6 +379,8 @@ static bool exit_iret(struct vcpu *v, struct vmcb *c) {
     case SVM_EXIT_CR4_WRITE:
     case SVM_EXIT_CR4_WRITE + 4:
         return exit_cr_write(v, c, (u32)c->exit_code & 15);
+    case SVM_EXIT_UD:
+        return exit_undefined(v, c->cpl, exit);
     case SVM_EXIT_XSETBV:
         return !next_rip(v, c) || exit_xsetbv(v, c->cpl);
     case SVM_EXIT_INVD: // others' data must not be lost with it: as if nothing were in the caches
@@ -392,6 +395,7 @@ static bool exit_iret(struct vcpu *v, struct vmcb *c) {
         return true;
     case SVM_EXIT_SHUTDOWN:
         exit->kind = VEXIT_FAULT;
+        exit->gpa = v->arch.rip;
         v->arch.triple_fault = true;
         return false;
     default:

@@ -132,6 +132,8 @@ enum : u32 { GUEST_CALL_BASE = 0x86000000 }; // hypercalls: + enum hypercall_nr,
 bool exit_cpuid(struct vcpu *v);
 bool exit_msr(struct vcpu *v, bool write, struct vexit *exit);
 bool exit_call(struct vcpu *v, u8 cpl, struct vexit *exit);
+// #UD came out: it may be the other vendor's instruction for a call.
+bool exit_undefined(struct vcpu *v, u8 cpl, struct vexit *exit);
 bool exit_halt(struct vcpu *v, struct vexit *exit);
 bool exit_xsetbv(struct vcpu *v, u8 cpl);
 bool exit_cr4(struct vcpu *v, u64 value); // a write of CR4
@@ -151,6 +153,8 @@ bool emulate_continue(struct vcpu *v, struct vexit *exit);
 void emulate_finish(struct vcpu *v, const struct vexit *exit, u64 value);
 // The length of the instruction at RIP, which is one that the hardware intercepted; 0: it cannot be read now.
 u32 emulate_length(struct vcpu *v);
+// Is the instruction at RIP a VMCALL or VMMCALL? Sets next_rip.
+bool emulate_is_call(struct vcpu *v);
 // Where MOV to a control register takes its value from; false: cannot be read now.
 bool emulate_mov_cr(struct vcpu *v, u64 *value);
 

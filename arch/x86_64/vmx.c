@@ -144,7 +144,7 @@ static void write_controls(struct vcpu *v) {
     vmcs_write(VMCS_MSR_BITMAP, vmx.msr_bitmap);
     vmcs_write(VMCS_EPT_POINTER, v->vm->s2.root.v | EPT_POINTER_4_LEVELS | EPT_POINTER_WRITE_BACK);
     vmcs_write(VMCS_LINK_POINTER, ~0ull);
-    vmcs_write(VMCS_EXCEPTIONS, 0);
+    vmcs_write(VMCS_EXCEPTIONS, BIT(VECTOR_UD)); // AMD's VMMCALL
     // CD and NW are not switched by an entry, so a guest never has them; NE must be on.
     vmcs_write(VMCS_CR0_MASK, CR0_HIDDEN);
     vmcs_write(VMCS_CR4_MASK, ~guest_cr4_mask());

@@ -60,6 +60,7 @@ enum : u32 { // fields
     VMCS_PROC2 = 0x401e,
     VMCS_INSTRUCTION_ERROR = 0x4400,
     VMCS_EXIT_REASON = 0x4402,
+    VMCS_EXIT_EVENT = 0x4404,
     VMCS_VECTORING = 0x4408,
     VMCS_VECTORING_ERROR = 0x440a,
     VMCS_EXIT_LENGTH = 0x440c,
@@ -130,8 +131,8 @@ enum : u32 { // controls
     ENTRY_LOAD_EFER = 1u << 15,
 };
 
-enum : u32 {          // exit reasons
-    VMX_EXIT_NMI = 0, // or an exception, none of which is intercepted
+enum : u32 {            // exit reasons
+    VMX_EXIT_EVENT = 0, // an NMI or #UD
     VMX_EXIT_INTR = 1,
     VMX_EXIT_TRIPLE_FAULT = 2,
     VMX_EXIT_INTR_WINDOW = 7,

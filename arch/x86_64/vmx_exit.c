@@ -182,7 +182,10 @@ static bool serve(struct vcpu *v, u32 reason, bool vectoring, struct vexit *exit
         exit->kind = VEXIT_NONE;
         arch_irq_poll();
         return false;
-    case VMX_EXIT_NMI: // ours: the exit has taken it, and it blocks others until an IRET
+    case VMX_EXIT_EVENT:
+        if (field_get(EVENT_TYPE, vmcs_read(VMCS_EXIT_EVENT)) != EVENT_NMI)
+            return exit_undefined(v, vmx_cpl(), exit);
+        // An NMI is ours: the exit has taken it, and it blocks others until an IRET.
         __asm__ volatile("int $2");
         exit->kind = VEXIT_NONE;
         return false;
@@ -207,6 +210,7 @@ static bool serve(struct vcpu *v, u32 reason, bool vectoring, struct vexit *exit
     case VMX_EXIT_TASK_SWITCH: // by hand in a world of 64 bits nobody does it: the guest cannot go on
         v->arch.triple_fault = true;
         exit->kind = VEXIT_FAULT;
+        exit->gpa = v->arch.rip;
         return false;
     default:
         if (reason & VMX_ENTRY_FAILED)
