@@ -58,6 +58,8 @@ struct x86_emulation {
 // The lengths of instructions that came out, for CPUs that do not tell.
 struct x86_length {
     u64 at, cr3;
+    const u64 *bytes; // where it lies in the guest's memory; nullptr: nothing is known
+    u64 value, mask;  // its first bytes, as they were
     u32 length;
 };
 enum { X86_LENGTHS = 16, X86_CALL_MSRS = 5, X86_SEEN = 8 };
@@ -99,6 +101,7 @@ struct arch_vcpu {
     u64 mtrr_def_type, mtrr_fixed[11], mtrr_variable[16];
     u64 misc_enable;
     struct x86_emulation emulation;
+    const void *fetched_from; // the last instruction looked at, if it lies on one page of RAM
     struct x86_length lengths[X86_LENGTHS];
 };
 

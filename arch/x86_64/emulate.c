@@ -38,11 +38,13 @@ static u32 fetch_page(struct vcpu *v, const struct x86_mode *m, u64 linear, u8 *
         return 0;
     if (likely(count == INSN_BYTES && left >= INSN_BYTES)) {
         const u8 *from = gmem_ptr(v->vm, gpa(at), INSN_BYTES);
+        v->arch.fetched_from = from;
         if (from)
             __builtin_memcpy(to, from, INSN_BYTES); // no call
         return from ? INSN_BYTES : 0;
     }
     count = MIN(count, left);
+    v->arch.fetched_from = nullptr;
     return gmem_read(v->vm, gpa(at), to, count) == 0 ? count : 0;
 }
 
