@@ -21,7 +21,7 @@ enum {
     KEYBOARD_BUSY = 1 << 1,
     KEYBOARD_RESET = 0xfe,
 };
-static const u64 POWER_WAIT_NS = 200000000;
+static const u64 POWER_WAIT_NS = 2000000000; // an emulator may be slow to notice
 
 static u64 register_read(const struct acpi_register *r) {
     if (r->space == ACPI_PORT)
