@@ -86,6 +86,7 @@ struct arch_vcpu {
     u64 event;         // EVENT_*
     u64 iret_rip;      // that ends the blocking once it has been executed; ~0: not reached
     u64 fetch_fault;   // RIP of the last instruction fetch from where no memory is
+    u64 fetch_gpa;     // and where in its physical memory
     u64 exit_reason;   // of the last exit, as the hardware numbers it
 
     void *extended;       // XSAVE area: FPU, SSE, AVX

@@ -73,6 +73,18 @@ bool exit_undefined(struct vcpu *v, u8 cpl, struct vexit *exit) {
     return true;
 }
 
+// A triple fault. That a fetch from where no memory is came first says more than that it has nowhere to go.
+bool exit_triple_fault(struct vcpu *v, struct vexit *exit) {
+    struct arch_vcpu *a = &v->arch;
+    const bool fetch = a->fetch_fault == a->rip;
+    a->triple_fault = true;
+    exit->kind = fetch ? VEXIT_PAGE_FAULT : VEXIT_FAULT;
+    exit->exec = fetch;
+    exit->gva = a->rip;
+    exit->gpa = fetch ? a->fetch_gpa : a->rip;
+    return false;
+}
+
 bool exit_halt(struct vcpu *v, struct vexit *exit) {
     vlapic_halt(v, virt->get(v, GUEST_RFLAGS) & RFLAGS_IF);
     exit->kind = VEXIT_HALT;

@@ -407,10 +407,7 @@ static bool exit_iret(struct vcpu *v, struct vmcb *c) {
         guest_gp(v);
         return true;
     case SVM_EXIT_SHUTDOWN:
-        exit->kind = VEXIT_FAULT;
-        exit->gpa = v->arch.rip;
-        v->arch.triple_fault = true;
-        return false;
+        return exit_triple_fault(v, exit);
     default:
         if ((u32)c->exit_code == SVM_EXIT_INVALID || c->exit_code > SVM_EXIT_NPF) {
             exit->kind = VEXIT_FAIL_ENTRY;

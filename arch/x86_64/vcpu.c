@@ -194,6 +194,7 @@ int arch_vcpu_fault(struct vcpu *v, const struct vexit *exit) {
         if (a->fetch_fault == a->rip)
             return -EFAULT; // the handler itself cannot be fetched: it would go on like this for ever
         a->fetch_fault = a->rip;
+        a->fetch_gpa = exit->gpa;
         guest_exception(v, VECTOR_UD);
         return 0;
     default:
