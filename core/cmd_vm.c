@@ -207,6 +207,10 @@ static void show_machine(const struct writer *out, struct vm *vm, bool running) 
         const struct vdev *d = vm->bus.devices[i];
         writer_printf(out, "  device      0x%llx %s\n", (unsigned long long)d->base.v, d->name);
     }
+    for (u32 i = 0; i < vm->ports.count; i++) {
+        const struct vdev *d = vm->ports.devices[i];
+        writer_printf(out, "  device      port 0x%llx %s\n", (unsigned long long)d->base.v, d->name);
+    }
     if (!vm->irqchip_ops || !vm->irqchip)
         return;
     writer_printf(out, "  interrupts  %s\n", vm->irqchip_ops->name);
