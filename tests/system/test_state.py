@@ -4,10 +4,10 @@
 import re
 
 import pytest
-from machine import tiny
+from machine import THIS, tiny
 
 
-@pytest.mark.parametrize("cpu", ["cortex-a57", "max", "neoverse-v1"])
+@pytest.mark.parametrize("cpu", THIS.cpus)
 @pytest.mark.parametrize("smp", [1, 2])
 def test_nothing_stays_behind(boot, cpu, smp):
     m = boot([tiny("state", "state", cpus=2)], smp=smp, cpu=cpu)
