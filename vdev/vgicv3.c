@@ -202,8 +202,8 @@ static void vgicv3_reset(struct vm *vm) {
     vgic_unlock(vg, nullptr);
 }
 
-// Switched on: the CPU interface is at reset, while the redistributor keeps its state, as it does with the core's power
-// off.
+// Switched on or off: the CPU interface is at reset, while the redistributor keeps its state, as it does with the
+// core's power off. An SPI that waited in a list register may have another target by now, who has not heard of it yet.
 static void vgicv3_vcpu_reset(struct vcpu *v) {
     struct vgic_vcpu *g = vgic_of(v);
     vgic_lock(g->vgic);
@@ -214,6 +214,8 @@ static void vgicv3_vcpu_reset(struct vcpu *v) {
     vput(&g->word.active, vget(&g->word.active) & ~held);
     cpuif_reset(g);
     vgic_mark(g, VGIC_ATTN_WORDS | VGIC_ATTN_RESYNC | VGIC_ATTN_SPILLED);
+    for (u32 w = 0; w < VGIC_SPI_WORDS; w++)
+        vgic_spis_changed(g->vgic, w, ~0u);
     vgic_unlock(g->vgic, g);
 }
 
