@@ -4,12 +4,22 @@
 import re
 
 import pytest
-from machine import tiny
+from machine import ARCH, tiny
 
-PROBES = ("bounds", "registers", "irqlives", "storm", "power", "code", "clocks", "debug", "switches")
+# Those of tests/guest/common/probes, then each architecture's.
+PROBES = ("storm", "power", "code", "clocks", "switches") + {
+    "aarch64": ("bounds", "registers", "irqlives", "debug"),
+    "riscv64": (),
+}[ARCH]
 # The long sweeps run on one CPU of the VM; test_hostile.py has them on one and two vCPUs.
-HOSTILE = ("memory-4", "sysregs-4", *(f"{program}-{cpus}" for program in ("calls", "interrupts", "state") for cpus in (1, 2, 4)))
+SWEEPS = {
+    "aarch64": ("memory-4", "sysregs-4", "caches-4", "counters-4", "calls-1", "state-1", "state-2", "state-4"),
+    "riscv64": ("memory-4", "sysregs-4"),
+}[ARCH]
+FIRMWARE = ("interrupts", "psci") if ARCH == "aarch64" else ("interrupts",)
+HOSTILE = SWEEPS + tuple(f"{program}-{cpus}" for program in FIRMWARE for cpus in (1, 2, 4)) + ("calls-2", "calls-4")
 CPUS = (1, 2, 4)
+NEWER = {"aarch64": ("max", "neoverse-v1"), "riscv64": ("max", "rva23s64", "rv64,sstc=off")}[ARCH]
 
 
 def pinned(name, program, cpus, smp):
@@ -64,7 +74,7 @@ def test_hostile_probes_pass_on_any_number_of_vCPUs(boot, smp):
         verdicts(m, name)
 
 
-@pytest.mark.parametrize("cpu", ["max", "neoverse-v1"])
+@pytest.mark.parametrize("cpu", NEWER)
 def test_probes_pass_on_newer_CPUs(boot, cpu):
     m = up(boot, [pinned(program, program, 2, 2) for program in PROBES], cpu=cpu)
     for program in PROBES:

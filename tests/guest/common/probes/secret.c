@@ -42,5 +42,5 @@ void guest_main(u64 dtb) {
         }
     say("secret: %u words hidden\n", count);
     for (;;)
-        __asm__ volatile("wfi" ::: "memory");
+        wait_for_interrupt();
 }
