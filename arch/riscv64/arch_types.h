@@ -2,6 +2,9 @@
 // The riscv64 types embedded in core structures, and the inline part of the seam.
 #pragma once
 
+#include <stdatomic.h>
+
+#include "sbi.h"
 #include "types.h"
 
 struct cpu;
@@ -22,6 +25,8 @@ struct arch_ctx {
     u64 ra, sp;
     u64 s[12];
 };
+
+enum vcpu_suspend { VCPU_AWAKE, VCPU_ASLEEP, VCPU_ASLEEP_LOSING }; // SBI HSM; the last one loses the registers
 
 // The guest's registers. entry.S knows the layout of the first part; sscratch points here while the guest runs.
 struct arch_vcpu {
@@ -44,7 +49,7 @@ struct arch_vcpu {
     bool file_is_new;   // to be emptied before the guest sees it
     u64 vstimecmp;      // without Sstc: what the guest set last
     bool vssip;         // saved: a software interrupt is pending
-    bool suspended;     // in a suspend that loses the registers: the timer goes on
+    _Atomic u8 suspend; // enum vcpu_suspend; other harts may ask
     struct cpu *fp_cpu; // on which the floating-point registers were last; they may still be there
     u64 f[32];
     u64 fcsr;
@@ -52,6 +57,7 @@ struct arch_vcpu {
 };
 
 struct arch_vm {
+    struct sbi_guest sbi;
     u64 hgatp;
     u64 htimedelta;
     struct vaplic *aplic; // nullptr: the guest has a PLIC

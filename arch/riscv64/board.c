@@ -97,6 +97,7 @@ int arch_vm_init(struct vm *vm) {
         return -ENOSPC;
     u64 vmid = vm->id & (BIT(features.vmid_bits) - 1);
     vm->arch.hgatp = features.guest_mode << ATP_MODE_SHIFT | field_set(HGATP_VMID, vmid) | vm->s2.root.v >> PAGE_SHIFT;
+    sbi_vm_init(vm);
     arch_vm_flush(vm, gpa(0), 0); // what an earlier VM with this number left
     return 0;
 }
@@ -108,7 +109,7 @@ void arch_vm_fini(struct vm *vm) {
 void arch_vm_reset(struct vm *vm) {
     memset(vm->arch.last_vcpu, 0, sizeof(vm->arch.last_vcpu));
     for (u32 i = 0; i < vm->vcpu_count; i++)
-        vm->vcpus[i]->arch.suspended = false;
+        atomic_store_explicit(&vm->vcpus[i]->arch.suspend, VCPU_AWAKE, memory_order_relaxed);
     vm->arch.htimedelta = -arch_ticks(); // the guest's clock starts at 0
     if (imsic_vm_reset(vm) != 0)
         log_error("%s: no memory to map its interrupt files: it gets no interrupts", vm->cfg.name);

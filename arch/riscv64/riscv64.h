@@ -4,6 +4,7 @@
 
 #include "arch.h"
 #include "cpu.h"
+#include "sbi.h"
 #include "sysreg.h"
 #include "timer.h"
 #include "types.h"
@@ -64,6 +65,7 @@ struct may_fault may_load64(u64 gva);
 [[noreturn]] void riscv64_boot(u64 hartid, const void *fdt);
 u64 sbi_fast(struct vcpu *v);
 [[noreturn]] void hyp_fault_report(const u64 *x);
+bool report_in_progress(void); // this CPU is to halt
 
 // cpu.c
 void features_probe(const struct board *board); // with mode and extensions; before that, H has been found
@@ -79,28 +81,10 @@ struct sbi_result {
 struct sbi_result sbi_call(u64 extension, u64 function, u64 a0, u64 a1, u64 a2);
 struct sbi_result sbi_call5(u64 extension, u64 function, u64 arg0, u64 arg1, u64 arg2, u64 arg3, u64 arg4);
 bool sbi_has(u64 extension);
-enum : u32 {
-    SBI_BASE = 0x10,
-    SBI_TIME = 0x54494d45,
-    SBI_IPI = 0x735049,
-    SBI_RFENCE = 0x52464e43,
-    SBI_HSM = 0x48534d,
-    SBI_SRST = 0x53525354,
-    SBI_DBCN = 0x4442434e,
-};
-enum rfence_function {
-    RFENCE_FENCE_I,
-    RFENCE_SFENCE_VMA,
-    RFENCE_SFENCE_VMA_ASID,
-    RFENCE_HFENCE_GVMA_VMID,
-    RFENCE_HFENCE_GVMA,
-    RFENCE_HFENCE_VVMA_ASID,
-    RFENCE_HFENCE_VVMA,
-};
 // On all harts that are in use but the caller's.
-void rfence_others(enum rfence_function function, u64 start, u64 size, u64 arg);
+void rfence_others(enum sbi_fence function, u64 start, u64 size, u64 arg);
 // On the pCPUs of the set (bit n: cpus[n]).
-void rfence_cpus(u64 set, enum rfence_function function, u64 start, u64 size, u64 arg);
+void rfence_cpus(u64 set, enum sbi_fence function, u64 start, u64 size, u64 arg);
 
 // uart_sbi.c: takes the firmware's console into use; false: it has none
 bool uart_sbi_use(struct board *board);
@@ -126,8 +110,9 @@ bool decode_sync(struct vcpu *v, u64 scause, struct vexit *exit);
 void guest_return_mode(void);
 // True if an interrupt that wakes the guest is pending: nothing to wait for. Else makes ready for a wait.
 bool halt_ends_at_once(struct vcpu *v);
-// sbi.c: a call by ECALL (a0…); true if answered
-bool sbi_decode(struct vcpu *v, struct vexit *exit);
+// sbi.c: a call that sbi_fast() left; true if the guest can go on
+void sbi_vm_init(struct vm *vm);
+bool sbi_exit(struct vcpu *v, struct vexit *exit);
 void sbi_finish(struct vcpu *v, const struct vexit *exit);
 // timers.c
 void timers_init(const struct board *board);

@@ -34,14 +34,8 @@ void arch_vcpu_fini(struct vcpu *v) {
 void arch_vcpu_reset(struct vcpu *v, u64 entry, u64 arg) {
     struct arch_vcpu *a = &v->arch;
     struct arch_vcpu old = {.timers = a->timers, .cpuif = a->cpuif, .file = a->file, .file_is_new = a->file_is_new};
-    if (a->suspended) { // what woke it is still to be seen
-        old.vstimecmp = a->vstimecmp;
-        old.vssip = a->vssip;
-    }
-    bool keep_timer = a->suspended;
     *a = old;
-    if (!keep_timer)
-        timers_reset(v);
+    timers_reset(v);
     a->x[10] = v->id;
     a->x[11] = arg;
     a->sepc = entry;
