@@ -21,9 +21,32 @@ static bool aia;
 static volatile u64 ipi_count[IPIS];
 static _Atomic u32 mail[CPUS_MAX]; // without IMSICs all IPIs are one interrupt: which they were
 
+struct region regions[REGIONS_MAX];
+u32 region_count;
+
+static void region(u64 base, u64 size) {
+    regions[region_count++] = (struct region){base, base + size};
+}
+
 void machine_init(u64 dtb); // called by start.S
 void machine_init(u64 dtb) {
     aia = fdt_find(dtb, "", "riscv,num-sources");
+    region(RTC, 0x1000);
+    if (aia)
+        region(APLIC, APLIC_SIZE);
+    else
+        region(PLIC, PLIC_SIZE);
+    region(UART, UART_SIZE);
+    if (aia)
+        region(IMSIC, 0x1000 * cpu_count());
+    region(RAM, ram_size(dtb));
+}
+
+bool is_something(u64 at) {
+    for (u32 i = 0; i < region_count; i++)
+        if (at >= regions[i].base && at < regions[i].end)
+            return true;
+    return false;
 }
 
 bool has_aia(void) {

@@ -114,6 +114,16 @@ static inline void write8(u64 at, u8 v) {
     __asm__ volatile("sb %0, 0(%1)" ::"r"(v), "r"(at) : "memory");
 }
 
+// What there is in the address space, in order: the devices, then the memory.
+struct region {
+    u64 base, end;
+};
+enum { REGIONS_MAX = 6 };
+extern struct region regions[REGIONS_MAX];
+extern u32 region_count;
+// A region of a device or of the memory has the address.
+bool is_something(u64 at);
+
 // Which controller the device tree tells of: an APLIC that sends messages to IMSICs, or a PLIC.
 bool has_aia(void);
 bool has_sstc(void); // stimecmp can be written
