@@ -80,7 +80,11 @@ def test_a_reboot_in_a_guest_restarts_it_while_the_other_goes_on(pair):
 
 
 def test_a_kernel_panic_with_reset_restarts_that_guest_while_the_other_goes_on(pair):
-    restarted_meanwhile(pair, lambda: pair.send("echo c >/proc/sysrq-trigger\r"))
+    def panic():
+        pair.send("echo c >/proc/sysrq-trigger\r")
+        pair.wait(r"sysrq-trigger\r*\n", 20)  # Ctrl-] leaves behind what the guest has not taken
+
+    restarted_meanwhile(pair, panic)
 
 
 def test_a_restart_by_the_operator_restarts_that_guest_while_the_other_goes_on(pair):
@@ -186,7 +190,8 @@ def test_four_VMs_on_2_CPUs_boot_and_work(boot):
     m = boot([linux(name, memory="144M") for name in names])
     m.wait_up(*names, seconds=240)
     for name in names:
-        assert m.in_guest(name, "nproc; echo a | sha256sum | cut -c1-8") == (0, "2\n87428fc5")
+        status, out = m.in_guest(name, "nproc; echo a | sha256sum | cut -c1-8")  # the kernel may have a word to say, too
+        assert status == 0 and {"2", "87428fc5"} <= set(out.split("\n")), out
     for name in names:
         no_complaint(m, name)
         m.send("poweroff\r")
