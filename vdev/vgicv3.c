@@ -276,18 +276,11 @@ const struct irqchip_ops vgicv3_ops = {
     .describe = vgicv3_describe,
 };
 
-static u32 pages_order(u64 size) {
-    u32 order = 0;
-    while ((PAGE_SIZE << order) < size)
-        order++;
-    return order;
-}
-
 int vgic_create(struct vm *vm, gpa_t gicd, gpa_t gicr, u32 lr_count) {
     BUG_ON(lr_count == 0 || lr_count > VGIC_MAX_LR || vm->vcpu_count == 0 || vm->vcpu_count > VGIC_MAX_VCPUS);
     // One allocation: the distributor, then a part for each vCPU, on cache lines of their own.
     u64 head = align_up(sizeof(struct vgic), 64), part = align_up(sizeof(struct vgic_vcpu), 64);
-    u32 order = pages_order(head + part * vm->vcpu_count);
+    u32 order = page_order(head + part * vm->vcpu_count);
     char *memory = page_alloc(order);
     if (memory == nullptr)
         return -ENOMEM;

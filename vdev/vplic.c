@@ -374,9 +374,7 @@ const struct irqchip_ops vplic_ops = {
 
 int vplic_create(struct vm *vm, gpa_t base) {
     BUG_ON(vm->vcpu_count == 0 || vm->vcpu_count > VPLIC_MAX_VCPUS);
-    u32 order = 0;
-    while ((PAGE_SIZE << order) < sizeof(struct vplic))
-        order++;
+    u32 order = page_order(sizeof(struct vplic));
     struct vplic *plic = page_alloc(order);
     if (plic == nullptr)
         return -ENOMEM;

@@ -2,6 +2,7 @@
 // A physical CPU: what it can do, the hypervisor's own mapping, trap configuration, contexts.
 #include <string.h>
 
+#include "hostmap.h"
 #include "log.h"
 #include "page.h"
 #include "pgtable.h"
@@ -14,7 +15,6 @@
      BIT(CAUSE_FETCH_PAGE) | BIT(CAUSE_LOAD_PAGE) | BIT(CAUSE_STORE_PAGE) | BIT(CAUSE_SOFTWARE_CHECK))
 #define HENVCFG_GUEST (ENVCFG_STCE | ENVCFG_PBMTE | ENVCFG_CBZE | ENVCFG_CBCFE | ENVCFG_CBIE_INVAL_FLUSHES)
 
-struct pgtable host_pt;
 struct riscv64_features features;
 
 // ── What the harts can do ───────────────────────────────────────────────────────────────────────────────────────────
@@ -97,64 +97,21 @@ void features_probe(const struct board *board) {
 }
 
 // ── The hypervisor's own mapping ────────────────────────────────────────────────────────────────────────────────────
-static void map(u64 start, u64 end, u32 attr, const char *what) {
-    start = align_down(start, PAGE_SIZE);
-    end = align_up(end, PAGE_SIZE);
-    if (start < end && pgtable_map(&host_pt, start, pa(start), end - start, attr) != 0)
-        panic("cannot map %s (%#lx-%#lx)", what, (unsigned long)start, (unsigned long)end);
-}
-
-// RAM is RW and never executable, except for our own image, which gets its sections' permissions.
-static void map_ram(const struct region *r) {
-    u64 start = align_up(r->base, PAGE_SIZE), end = align_down(r->base + r->size, PAGE_SIZE);
-    u64 image = (u64)__image_start, image_end = align_up((u64)__image_end, PAGE_SIZE);
-    if (image < start || image >= end) {
-        map(start, end, PT_READ | PT_WRITE, "RAM");
-        return;
-    }
-    map(start, image, PT_READ | PT_WRITE, "RAM");
-    map(image, (u64)__text_end, PT_READ | PT_EXEC, "text");
-    map((u64)__text_end, (u64)__rodata_end, PT_READ, "rodata");
-    map((u64)__rodata_end, image_end, PT_READ | PT_WRITE, "data");
-    map(image_end, end, PT_READ | PT_WRITE, "RAM");
-}
-
-static void map_device(u64 base, u64 size, const char *what) {
-    if (size)
-        map(base, base + size, PT_READ | PT_WRITE | PT_DEVICE, what);
-}
-
 void arch_memory_init(const struct board *board) {
-    if (pgtable_init(&host_pt, PT_HOST) != 0)
-        panic("no memory for the hypervisor's page tables");
-    for (u32 i = 0; i < board->memory_count; i++)
-        map_ram(&board->memory[i]);
+    hostmap_init(board, &(struct image_layout){.start = (u64)__image_start,
+                                               .text_end = (u64)__text_end,
+                                               .rodata_end = (u64)__rodata_end,
+                                               .end = (u64)__image_end});
     if (board->uart.base)
-        map_device(board->uart.base, MAX(board->uart.size, 0x100), "UART");
-    map_device(board->irqchip.dist.base, board->irqchip.dist.size, "interrupt controller");
+        hostmap_device(board->uart.base, MAX(board->uart.size, 0x100), "UART");
+    hostmap_device(board->irqchip.dist.base, board->irqchip.dist.size, "interrupt controller");
     for (u32 i = 0; i < board->irqchip.redist_count; i++)
-        map_device(board->irqchip.redist[i].base, board->irqchip.redist[i].size, "IMSIC");
-    u64 fdt = board->fdt.base, fdt_end = fdt + board->fdt.size;
-    struct pt_mapping m;
-    if (fdt_end > fdt &&
-        pgtable_lookup(&host_pt, fdt, &m) != 0) // handed over in memory that it does not describe itself
-        map(fdt, fdt_end, PT_READ, "device tree");
+        hostmap_device(board->irqchip.redist[i].base, board->irqchip.redist[i].size, "IMSIC");
     sfence_vma();
     csr_write(CSR_SATP, features.host_mode << ATP_MODE_SHIFT | host_pt.root.v >> PAGE_SHIFT);
     sfence_vma();
     timers_init(board);
     irqhw_init(board);
-}
-
-void arch_stack_guard(void *page, bool on) {
-    u64 at = (u64)page;
-    int err =
-        on ? pgtable_unmap(&host_pt, at, PAGE_SIZE) : pgtable_map(&host_pt, at, pa(at), PAGE_SIZE, PT_READ | PT_WRITE);
-    if (err != 0) {
-        log_warn("a stack at %p has no guard page: no memory for a page table", page);
-        return;
-    }
-    arch_host_flush(at, PAGE_SIZE);
 }
 
 // ── A CPU ───────────────────────────────────────────────────────────────────────────────────────────────────────────

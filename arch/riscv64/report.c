@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "console.h"
+#include "hostmap.h"
 #include "riscv64.h"
 #include "task.h"
 

@@ -12,7 +12,6 @@
 #include "vplic.h"
 
 extern char __image_start[], __text_end[], __rodata_end[], __image_end[];
-extern struct pgtable host_pt;
 
 // One vCPU's timer as far as we keep it in software.
 struct riscv64_timers {
