@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Unmodified Debian kernels as guests."""
+"""Unmodified Debian kernels as guests, and Debian's U-Boot."""
 
 import hashlib
 import os
@@ -214,3 +214,20 @@ def test_a_hundred_timer_sleeps_end_in_time(boot):
     status, out = m.in_guest("linux-a", "i=0; while [ $i -lt 100 ]; do usleep 10000; i=$((i+1)); done; cut -d' ' -f1 /proc/uptime", 60)
     assert status == 0 and float(out) < 60 * PATIENCE, out
     assert re.search(THIS.timer, m.run("cat /proc/interrupts")[1])
+
+
+@pytest.mark.skipif(ARCH != "riscv64", reason="Debian's U-Boot for aarch64 wants the flash of QEMU's board")
+def test_U_Boot_boots_to_its_prompt_beside_a_Linux_guest(boot):
+    raw = 'protocol = "raw"\nload = 0x80200000'
+    m = boot([machine.toml("u-boot", "u-boot/u-boot.bin", 2, "128M", boot=raw), linux("linux-a")], append="idle=shell")
+    m.wait_all([r"u-boot +\| .*U-Boot 20", r"linux-a is up"], 120)
+    m.shell()
+    m.attach("u-boot")
+    m.send("\r")
+    m.wait(r"=> ", 30)
+    m.send("bdinfo\r")
+    m.wait(r"-> start += 0x0*80000000\s+-> size += 0x0*8000000\b", 30)
+    m.wait(r"serial addr = 0x0*10000000", 30)
+    m.send("poweroff\r")
+    m.wait(r"u-boot stopped: powered off by the guest", 30)
+    assert m.in_guest("linux-a", "nproc") == (0, "2")
