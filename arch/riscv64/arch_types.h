@@ -61,6 +61,7 @@ struct arch_vm {
     u64 hgatp;
     u64 htimedelta;
     struct vaplic *aplic; // nullptr: the guest has a PLIC
+    struct vimsic *imsic; // nullptr: its vCPUs have interrupt files of the hardware's
     u64 files;            // bit n: guest interrupt file n is one of its vCPUs'
     u8 last_vcpu[64];     // by CPU: the vCPU of this VM that ran there last + 1, 0: none
 };

@@ -96,6 +96,8 @@ static bool decode_virtual(struct vcpu *v, struct vexit *exit) {
         exit->kind = VEXIT_HALT;
         skip = halt_ends_at_once(v);
     }
+    if (v->vm->arch.imsic && imsic_emulate(v, insn))
+        skip = true;
     if (skip)
         v->arch.sepc += 4;
     return skip;

@@ -143,7 +143,7 @@ static int gen_imsic(const struct vm *vm, void *fdt) {
     }
     int err = fdt_begin_node(fdt, "interrupt-controller@28000000");
     err |= fdt_property_u32(fdt, "phandle", imsic_phandle(vm));
-    err |= fdt_property_u32(fdt, "riscv,num-ids", features.board->irqchip.ids);
+    err |= fdt_property_u32(fdt, "riscv,num-ids", imsic_ids());
     err |= fdt_gen_reg(fdt, GUEST_IMSIC, PAGE_SIZE * vm->cfg.cpus);
     err |= fdt_gen_cells(fdt, "interrupts-extended", wires, 2 * vm->cfg.cpus);
     err |= fdt_property(fdt, "msi-controller", "", 0);

@@ -40,6 +40,7 @@ enum {
     CSR_HTIMEDELTA = 0x605,
     CSR_HCOUNTEREN = 0x606,
     CSR_HGEIE = 0x607,
+    CSR_HVICTL = 0x609,
     CSR_HENVCFG = 0x60a,
     CSR_HSTATEEN0 = 0x60c,
     CSR_HTVAL = 0x643,
@@ -96,6 +97,9 @@ enum {
 #define ENVCFG_PBMTE BIT(62)
 #define ENVCFG_STCE BIT(63)
 #define HSTATUS_VGEIN BITS(17, 12)
+// hvictl, AIA §6.3.3
+#define HVICTL_IID BITS(27, 16)
+#define HVICTL_IPRIO BITS(7, 0)
 #define STATEEN0_AIA (BIT(58) | BIT(59) | BIT(60))
 #define STATEEN0_ENVCFG BIT(62)
 

@@ -89,6 +89,8 @@ static void hvip_load(struct vcpu *v, bool soft) {
     struct vplic_cpuif *cif = v->arch.cpuif;
     u64 hvip = (u64)(cif->levels & (BIT(VPLIC_STI) | BIT(VPLIC_SEI))) << 1; // hip has VS level's bits one higher
     csr_write(CSR_HVIP, hvip | (soft || cif->soft ? BIT(IRQ_VSSI) : 0));
+    if (v->vm->arch.imsic)
+        imsic_show(cif->levels & BIT(VPLIC_SEI));
     cif->soft = false;
     cif->dirty = false;
 }
@@ -115,7 +117,7 @@ void arch_vcpu_load(struct vcpu *v) {
     cpu->arch.hstatus_vtw = a->hstatus & HSTATUS_VTW;
     if (features.fp)
         fp_in(v, cpu);
-    if (a->file)
+    if (v->vm->arch.aplic)
         imsic_load(v);
     hvip_load(v, a->vssip);
     timers_load(v);
@@ -126,7 +128,7 @@ void arch_vcpu_save(struct vcpu *v) {
     timers_save(v);
     a->vssip = csr_read(CSR_HVIP) & BIT(IRQ_VSSI);
     csr_write(CSR_HVIP, 0);
-    if (a->file)
+    if (v->vm->arch.aplic)
         imsic_save(v);
     vs_save(a);
     csr_write(CSR_VSIE, 0); // nothing of a guest that is not here ends our own waits
