@@ -71,7 +71,7 @@ u64 arch_guest_ram_base(void) {
 }
 
 int arch_guest_devices(struct vm *vm) {
-    int err = features.aia ? vplic_create_lines(vm) : vplic_create(vm, gpa(GUEST_PLIC));
+    int err = features.messages ? vplic_create_lines(vm) : vplic_create(vm, gpa(GUEST_PLIC));
     if (!err)
         err = v16550_create(vm, gpa(GUEST_UART), GUEST_UART_IRQ);
     if (!err)
@@ -80,7 +80,7 @@ int arch_guest_devices(struct vm *vm) {
         return err;
     for (u32 i = 0; i < vm->vcpu_count; i++)
         vm->vcpus[i]->arch.cpuif = vplic_cpuif(vm->vcpus[i]);
-    return features.aia ? imsic_vm_create(vm) : 0;
+    return features.messages ? imsic_vm_create(vm) : 0;
 }
 
 void arch_guest_devices_fini(struct vm *vm) {

@@ -133,7 +133,7 @@ static void hyp_regs_init(void) {
     if (features.sstc)
         csr_write(CSR_VSTIMECMP, ~0ull);
     if (features.hstateen)
-        csr_write(CSR_HSTATEEN0, STATEEN0_ENVCFG | (features.aia ? STATEEN0_AIA : 0));
+        csr_write(CSR_HSTATEEN0, STATEEN0_ENVCFG | (features.messages ? STATEEN0_AIA : 0));
     hfence_gvma();
     hfence_vvma();
 }

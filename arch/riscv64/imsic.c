@@ -102,7 +102,7 @@ void imsic_init(const struct board *b) {
     board = b;
     if (b->irqchip.kind != IRQCHIP_IMSIC || !board_has_isa(b, "ssaia"))
         return;
-    features.aia = true;
+    features.messages = true;
     csr_write(CSR_HGEIE, ~0ull);
     files_free = csr_read(CSR_HGEIE) & (BIT(1u << MIN(b->irqchip.guest_index_bits, 5)) - 1) & ~1ull;
     csr_write(CSR_HGEIE, 0);

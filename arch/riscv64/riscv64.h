@@ -35,7 +35,7 @@ struct riscv64_features {
     u64 guest_mode;    // hgatp.MODE in use
     u64 vs_mode;       // the largest satp.MODE that a guest has
     u64 henvcfg;       // as it reads back
-    bool aia;          // interrupts come as messages: so do the guests'
+    bool messages;     // that is what interrupts come as: so do the guests'
     u64 guest_files;   // bit n: IMSICs have guest interrupt file n
     u64 machine_id[3]; // mvendorid, marchid, mimpid
     const struct board *board;
@@ -103,7 +103,8 @@ void imsic_load(struct vcpu *v);
 void imsic_save(struct vcpu *v);
 void imsic_halt(struct vcpu *v); // a message wakes it from now on …
 void imsic_wake(struct vcpu *v); // … and from now on not
-void imsic_show(bool external); // the external interrupt of an emulated file, beside hvip
+// The external interrupt of an emulated file, beside hvip.
+void imsic_show(bool external);
 // A trapped access to a register of the vCPU's emulated interrupt file; false: it is none of those. Loaded.
 bool imsic_emulate(struct vcpu *v, u32 insn);
 void imsic_poll(void);
