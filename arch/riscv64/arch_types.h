@@ -16,6 +16,7 @@ struct arch_cpu {
     u64 hstatus_vtw;             // HSTATUS_VTW as it is in the hardware
     u64 vm_id;                   // whose translations the TLB holds, where there are too few VMIDs to tell them apart
     struct vcpu *fp_owner;       // whose floating-point registers are in the hardware
+    struct vcpu *vector_owner;   // and whose vector registers
     struct vcpu *file_owner[64]; // by guest interrupt file
     u32 irq_context;             // the external interrupt controller's number for this hart
 };
@@ -53,6 +54,8 @@ struct arch_vcpu {
     struct cpu *fp_cpu; // on which the floating-point registers were last; they may still be there
     u64 f[32];
     u64 fcsr;
+    struct cpu *vector_cpu;
+    struct riscv64_vector *vector; // nullptr: the harts have none
     struct riscv64_timers *timers; // stands in for vstimecmp while not loaded
 };
 

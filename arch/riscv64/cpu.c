@@ -13,7 +13,6 @@
     (BIT(0) | BIT(CAUSE_FETCH_ACCESS) | BIT(CAUSE_ILLEGAL) | BIT(CAUSE_BREAKPOINT) | BIT(CAUSE_LOAD_MISALIGNED) |      \
      BIT(CAUSE_LOAD_ACCESS) | BIT(CAUSE_STORE_MISALIGNED) | BIT(CAUSE_STORE_ACCESS) | BIT(CAUSE_ECALL_U) |             \
      BIT(CAUSE_FETCH_PAGE) | BIT(CAUSE_LOAD_PAGE) | BIT(CAUSE_STORE_PAGE) | BIT(CAUSE_SOFTWARE_CHECK))
-#define HENVCFG_GUEST (ENVCFG_STCE | ENVCFG_PBMTE | ENVCFG_CBZE | ENVCFG_CBCFE | ENVCFG_CBIE_INVAL_FLUSHES)
 
 struct riscv64_features features;
 
@@ -66,6 +65,17 @@ static u32 vmid_bits(void) {
     return (u32)__builtin_popcountll(vmid);
 }
 
+static u32 vector_probe(const struct board *board) {
+    csr_set(CSR_SSTATUS, SSTATUS_VS_INITIAL);
+    bool is_there =
+        (csr_read(CSR_SSTATUS) & SSTATUS_VS) && (board_has_isa(board, "v") || board_has_isa(board, "zve32x"));
+    struct may_fault vlenb = {.failed = 1};
+    if (is_there)
+        vlenb = may_read_vlenb();
+    csr_clear(CSR_SSTATUS, SSTATUS_VS);
+    return vlenb.failed ? 0 : (u32)vlenb.value;
+}
+
 // How much CBO.ZERO zeroes: the device tree says so, the hart shows it.
 static void cbo_zero_probe(void) {
     static alignas(PAGE_SIZE) u8 page[PAGE_SIZE];
@@ -89,6 +99,8 @@ void features_probe(const struct board *board) {
     csr_set(CSR_SSTATUS, SSTATUS_FS_INITIAL);
     features.fp = (csr_read(CSR_SSTATUS) & SSTATUS_FS) && board_has_isa(board, "d");
     csr_clear(CSR_SSTATUS, SSTATUS_FS);
+    features.vlenb = vector_probe(board);
+    features.aia = !may_read_vsiselect().failed;
     features.guest_mode = guest_mode();
     features.vmid_bits = vmid_bits();
     features.host_mode = host_mode(board);
@@ -115,6 +127,35 @@ void arch_memory_init(const struct board *board) {
 }
 
 // ── A CPU ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+// What a guest may use is what its ISA string says. Page-table entries that the hart marks itself (Svadu) are as the
+// machine has them: only where its own harts do nothing else.
+static u64 henvcfg(void) {
+    const struct board *board = features.board;
+    u64 value = features.sstc ? ENVCFG_STCE : 0;
+    if (board_has_isa(board, "svpbmt"))
+        value |= ENVCFG_PBMTE;
+    if (board_has_isa(board, "svadu") && !board_has_isa(board, "svade"))
+        value |= ENVCFG_ADUE;
+    if (features.cbo_zero && board_has_isa(board, "zicboz"))
+        value |= ENVCFG_CBZE;
+    if (features.cbo_zero && board_has_isa(board, "zicbom"))
+        value |= ENVCFG_CBCFE | ENVCFG_CBIE_INVAL_FLUSHES;
+    return value;
+}
+
+// Extensions with state of their own stay out of the guests' reach (Smstateen); what is theirs, a vCPU's load allows.
+static void stateen_init(void) {
+    csr_write(CSR_HSTATEEN0, STATEEN0_ENVCFG);
+    csr_write(CSR_SSTATEEN0, 0);
+}
+
+static void aia_init(void) {
+    csr_write(CSR_HVIEN, 0);
+    csr_write(CSR_HVICTL, 0);
+    csr_write(CSR_HVIPRIO1, 0);
+    csr_write(CSR_HVIPRIO2, 0);
+}
+
 // Everything in HS-mode that the guests see through, the same on each CPU.
 static void hyp_regs_init(void) {
     csr_write(CSR_HSTATUS, HSTATUS_VSXL_64);
@@ -127,13 +168,15 @@ static void hyp_regs_init(void) {
     csr_write(CSR_HCOUNTEREN, COUNTEREN_CY_TM_IR);
     csr_write(CSR_HTIMEDELTA, 0);
     if (features.senvcfg) {
-        csr_write(CSR_HENVCFG, features.sstc ? HENVCFG_GUEST : HENVCFG_GUEST & ~ENVCFG_STCE);
+        csr_write(CSR_HENVCFG, henvcfg());
         features.henvcfg = csr_read(CSR_HENVCFG);
     }
     if (features.sstc)
         csr_write(CSR_VSTIMECMP, ~0ull);
     if (features.hstateen)
-        csr_write(CSR_HSTATEEN0, STATEEN0_ENVCFG | (features.messages ? STATEEN0_AIA : 0));
+        stateen_init();
+    if (features.aia)
+        aia_init();
     hfence_gvma();
     hfence_vvma();
 }

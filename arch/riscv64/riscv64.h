@@ -19,6 +19,12 @@ struct riscv64_timers {
     struct timer virt; // stands in for vstimecmp while the vCPU is not loaded or halted, and where there is none
 };
 
+// One vCPU's vector registers; entry.S knows the layout.
+struct riscv64_vector {
+    u64 vstart, vcsr, vl, vtype;
+    u8 v[]; // 32 * features.vlenb
+};
+
 // VMs are numbered up to 255; with fewer VMIDs than that, a switch of VMs empties the TLB.
 enum { VMID_BITS_ENOUGH = 8 };
 
@@ -26,10 +32,12 @@ enum { VMID_BITS_ENOUGH = 8 };
 struct riscv64_features {
     bool sstc;          // stimecmp and vstimecmp
     bool fp;            // F and D
+    bool aia;           // vsiselect and what belongs to it
     bool senvcfg;       // privileged architecture 1.12
     bool hstateen;      // Smstateen
     bool cbo_zero;      // in HS-mode
     u32 cbo_zero_bytes; // of a block
+    u32 vlenb;          // bytes of a vector register; 0: there are none
     u32 vmid_bits;
     u64 host_mode;     // satp.MODE in use
     u64 guest_mode;    // hgatp.MODE in use
@@ -45,8 +53,10 @@ extern struct riscv64_features features;
 // entry.S
 u64 guest_enter(struct arch_vcpu *v);
 void ctx_start(void);
-u64 fp_save(u64 *f);
+void fp_save(u64 *f);
 void fp_load(const u64 *f, u64 fcsr);
+void vector_save(struct riscv64_vector *to);
+void vector_load(const struct riscv64_vector *from);
 extern char trap_entry[], secondary_start[], boot_stack_top[];
 struct may_fault { // the result of an instruction that may fault
     u64 failed;
@@ -56,6 +66,8 @@ struct may_fault may_read_hgatp(void);
 struct may_fault may_read_stimecmp(void);
 struct may_fault may_read_senvcfg(void);
 struct may_fault may_read_hstateen0(void);
+struct may_fault may_read_vsiselect(void);
+struct may_fault may_read_vlenb(void);
 struct may_fault may_cbo_zero(void *at);
 // Of the guest that is loaded, with its rights, by its own addresses. After a failure guest_return_mode() is due.
 struct may_fault may_fetch16(u64 gva);
