@@ -20,6 +20,18 @@ FIRMWARE = ("interrupts", "psci") if ARCH == "aarch64" else ("interrupts",)
 HOSTILE = SWEEPS + tuple(f"{program}-{cpus}" for program in FIRMWARE for cpus in (1, 2, 4)) + ("calls-2", "calls-4")
 CPUS = (1, 2, 4)
 NEWER = {"aarch64": ("max", "neoverse-v1"), "riscv64": ("max", "rva23s64", "rv64,sstc=off")}[ARCH]
+# Boards with other interrupt controllers, a CPU, and the VMs that come first, to get what guest interrupt files there are.
+BOARDS = {
+    "aarch64": (),
+    "riscv64": (
+        ("virt,aclint=on", "rv64,sstc=off", ()),
+        ("virt,aia=aplic", "max", ()),
+        ("virt,aia=aplic-imsic", "rv64", ()),
+        ("virt,aia=aplic-imsic,aia-guests=1", "max", ("memory-1",)),
+        ("virt,aia=aplic-imsic,aia-guests=3", "rva23s64", ("sysregs-1", "bounds-2", "interrupts-2")),
+        ("virt,aia=aplic-imsic,aia-guests=7", "max", ("irqlives-2", "storm-2", "switches-2", "registers-1")),
+    ),
+}[ARCH]
 
 
 def pinned(name, program, cpus, smp):
@@ -79,6 +91,13 @@ def test_probes_pass_on_newer_CPUs(boot, cpu):
     m = up(boot, [pinned(program, program, 2, 2) for program in PROBES], cpu=cpu)
     for program in PROBES:
         verdicts(m, program)
+
+
+@pytest.mark.parametrize("board, cpu, first", BOARDS, ids=[board for board, _, _ in BOARDS])
+def test_probes_pass_on_other_boards(boot, board, cpu, first):
+    names = first + tuple(f"{program}-2" for program in PROBES if f"{program}-2" not in first)
+    m = up(boot, [pinned(name, name[:-2], int(name[-1]), 2) for name in names], cpu=cpu, board=board)
+    verdicts(m, *names)
 
 
 def test_what_a_VM_keeps_in_memory_is_never_seen_by_another_nor_in_its_next_life(boot):
