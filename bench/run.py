@@ -141,7 +141,6 @@ def measure_operations(how):
         samples, took = took[1 : int(count) + 1], took[int(count) + 1 :]  # the first is no sample
         out[row] = int(statistics.median_low(sum(sample) for sample in samples))
         out[row + " firmware"] = int(statistics.median_low(firmware for _, firmware, _ in samples))
-        out[row + " all"] = collections.Counter(samples)
     if took:
         raise RuntimeError(f"{name}: {len(took)} operations more than the guest says")
     return out
@@ -210,6 +209,12 @@ def cells(values):
     return head, body
 
 
+def footnotes(values):
+    inside = [(row.what, values.get(row.name + " firmware")) for row in TARGET.ROWS]
+    parts = "; ".join(f"{what}: {shown(count)}" for what, count in inside if count)
+    return [*TARGET.FOOTNOTES, *([f"Of these, in the machine's firmware: {parts}."] if parts else [])]
+
+
 def plain_table(values):
     head, body = cells(values)
     widths = [max(len(line[i]) for line in [head, *body]) for i in range(len(head))]
@@ -218,14 +223,14 @@ def plain_table(values):
         padded = [text.ljust(width) if i in (0, 7) else text.rjust(width) for i, (text, width) in enumerate(zip(line, widths))]
         out.append("  ".join(padded).rstrip())
     out.insert(1, "─" * max(map(len, out)))
-    return "\n".join(out + list(TARGET.FOOTNOTES)) + "\n"
+    return "\n".join(out + footnotes(values)) + "\n"
 
 
 def markdown_table(values):
     head, body = cells(values)
     lines = ["| instructions, but for the sizes | " + " | ".join(head[1:]) + " |", "|---|" + "--:|" * 6 + "---|"]
     lines += ["| " + " | ".join(f"**{text}**" if i == 5 else text for i, text in enumerate(line)) + " |" for line in body]
-    return "\n".join(lines + [""] * bool(TARGET.FOOTNOTES) + list(TARGET.FOOTNOTES)) + "\n"
+    return "\n".join(lines) + "".join(f"\n\n{note}" for note in footnotes(values)) + "\n"
 
 
 def write(name, text):
