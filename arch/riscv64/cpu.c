@@ -175,7 +175,7 @@ static void hyp_regs_init(void) {
         csr_write(CSR_VSTIMECMP, ~0ull);
     if (features.hstateen)
         stateen_init();
-    if (features.aia)
+    if (features.aia && board_has_isa(features.board, "ssaia")) // indirect registers come without the rest as well
         aia_init();
     hfence_gvma();
     hfence_vvma();

@@ -4,7 +4,7 @@
 import re
 
 import pytest
-from machine import ARCH, tiny
+from machine import ARCH, COMPLAINTS, linux, tiny
 
 pytestmark = pytest.mark.skipif(ARCH != "riscv64", reason="harts and their firmware")
 
@@ -33,3 +33,12 @@ def test_a_machine_without_vectors_has_guests_without(boot):
 def test_firmware_calls_are_answered_on_every_kind_of_hart(boot, cpu):
     m = boot([tiny("calls", "calls", cpus=2)], cpu=cpu)
     verdict(m, "calls")
+
+
+@pytest.mark.parametrize("cpu", ["max", "rva23s64"])
+def test_Linux_uses_vectors_and_finds_no_counters(boot, cpu):
+    m = boot([linux("linux-a", cmdline="loglevel=6")], cpu=cpu)
+    m.wait_up("linux-a", seconds=180)
+    status, out = m.in_guest("linux-a", "grep isa /proc/cpuinfo; dmesg")
+    assert status == 0 and re.search(r"isa\s*: rv64imafdcv_", out), out
+    assert not COMPLAINTS.search(out), COMPLAINTS.search(out)

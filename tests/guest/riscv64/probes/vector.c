@@ -5,7 +5,6 @@
 
 enum : u64 { VS_OFF = 0, VS_INITIAL = 1, VS_CLEAN = 2, VS_DIRTY = 3, VS_SHIFT = 9 };
 enum { REGISTERS = 32, VLENB_MAX = 256, ROUNDS = 500, HYPERCALL_YIELD = 3 };
-#define EID_BULKHEAD 0x0a42484bull
 #define VILL (1ull << 63)
 
 struct vectors { // vector_put, vector_get
