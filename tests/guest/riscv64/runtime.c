@@ -143,8 +143,8 @@ void code_write(u32 *at, u64 value) {
     at[0] = LUI_A0 | (((u32)value + 0x800) & ~0xfffu);
     at[1] = ADDI_A0_A0 | (u32)value << 20;
     at[2] = RET;
-    __asm__ volatile("fence.i" ::: "memory");
-    sbi(EID_RFENCE, 0, 0, ~0ull, 0); // every hart
+    __asm__ volatile("fence rw, rw\n\tfence.i" ::: "memory"); // first for others to see, then to fetch anew
+    sbi(EID_RFENCE, 0, 0, ~0ull, 0);                          // every hart
 }
 
 u64 code_run(const u32 *at) {
