@@ -4,7 +4,7 @@
 import re
 
 import pytest
-from machine import ARCH, tiny
+from machine import ARCH, BOARD, tiny
 
 # Those of tests/guest/common/probes, then each architecture's.
 PROBES = ("storm", "power", "code", "clocks", "switches") + {
@@ -19,10 +19,9 @@ SWEEPS = {
 FIRMWARE = ("interrupts", "psci") if ARCH == "aarch64" else ("interrupts",)
 HOSTILE = SWEEPS + tuple(f"{program}-{cpus}" for program in FIRMWARE for cpus in (1, 2, 4)) + ("calls-2", "calls-4")
 CPUS = (1, 2, 4)
-NEWER = {"aarch64": ("max", "neoverse-v1"), "riscv64": ("max", "rva23s64", "rv64,sstc=off")}[ARCH]
-# Boards with other interrupt controllers, a CPU, and the VMs that come first, to get what guest interrupt files there are.
-BOARDS = {
-    "aarch64": (),
+# Other boards and CPUs than the usual ones, and the VMs that come first there, to get what guest interrupt files there are.
+MACHINES = {
+    "aarch64": ((BOARD, "max", ()), (BOARD, "neoverse-v1", ())),
     "riscv64": (
         ("virt,aclint=on", "rv64,sstc=off", ()),
         ("virt,aia=aplic", "max", ()),
@@ -86,15 +85,8 @@ def test_hostile_probes_pass_on_any_number_of_vCPUs(boot, smp):
         verdicts(m, name)
 
 
-@pytest.mark.parametrize("cpu", NEWER)
-def test_probes_pass_on_newer_CPUs(boot, cpu):
-    m = up(boot, [pinned(program, program, 2, 2) for program in PROBES], cpu=cpu)
-    for program in PROBES:
-        verdicts(m, program)
-
-
-@pytest.mark.parametrize("board, cpu, first", BOARDS, ids=[board for board, _, _ in BOARDS])
-def test_probes_pass_on_other_boards(boot, board, cpu, first):
+@pytest.mark.parametrize("board, cpu, first", MACHINES, ids=[f"{board}-{cpu}" for board, cpu, _ in MACHINES])
+def test_probes_pass_together_on_other_machines(boot, board, cpu, first):
     names = first + tuple(f"{program}-2" for program in PROBES if f"{program}-2" not in first)
     m = up(boot, [pinned(name, name[:-2], int(name[-1]), 2) for name in names], cpu=cpu, board=board)
     verdicts(m, *names)
