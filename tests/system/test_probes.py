@@ -9,7 +9,7 @@ from machine import ARCH, BOARD, tiny
 # Those of tests/guest/common/probes, then each architecture's.
 PROBES = ("storm", "power", "code", "clocks", "switches") + {
     "aarch64": ("bounds", "registers", "irqlives", "debug"),
-    "riscv64": ("bounds", "registers", "irqlives", "hsm"),
+    "riscv64": ("bounds", "registers", "irqlives", "hsm", "paging"),
 }[ARCH]
 # The long sweeps run on one CPU of the VM; test_hostile.py has them on one and two vCPUs.
 SWEEPS = {
