@@ -29,10 +29,20 @@ def test_a_machine_without_vectors_has_guests_without(boot):
     assert re.search(r"one +\| vector: there are none", m.seen())
 
 
-@pytest.mark.parametrize("cpu", ["max", "rva23s64", "rv64,sstc=off"])
-def test_firmware_calls_are_answered_on_every_kind_of_hart(boot, cpu):
-    m = boot([tiny("calls", "calls", cpus=2)], cpu=cpu)
-    verdict(m, "calls")
+HARTS = [
+    ("max", "virt"),
+    ("rva23s64", "virt"),
+    ("rv64,sstc=off", "virt"),
+    ("rv64,smstateen=on,smcsrind=on,sscsrind=on", "virt"),
+    ("rv64,v=on,svade=on,svadu=on", "virt,aia=aplic"),
+    ("max", "virt,aia=aplic-imsic,aia-guests=1"),
+]
+
+
+@pytest.mark.parametrize("cpu, board", HARTS)
+def test_firmware_calls_are_answered_on_every_kind_of_hart(boot, cpu, board):
+    m = boot([tiny("calls", "calls", cpus=2), tiny("vector", "vector", cpus=2)], cpu=cpu, board=board)
+    verdict(m, "calls", "vector")
 
 
 @pytest.mark.parametrize("cpu", ["max", "rva23s64"])

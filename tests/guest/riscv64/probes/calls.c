@@ -233,6 +233,23 @@ static void console(void) {
           r.value);
 }
 
+// What the UART has received, here from itself, firmware reads as well.
+static void console_input(void) {
+    static char input[8];
+    write8(UART + UART_LCR, 3);
+    write8(UART + UART_IIR, 1);    // FIFOs
+    write8(UART + UART_MCR, 0x10); // loopback
+    for (const char *c = "abc"; *c; c++)
+        write8(UART + UART_DATA, (u8)*c);
+    write8(UART + UART_MCR, 0);
+    struct sbi_result r = sbi(EID_DBCN, 1, 2, (u64)input, 0);
+    s64 last = sbi(2, 0, 0, 0, 0).error, none = sbi(2, 0, 0, 0, 0).error;
+    CHECK("the_debug_console_reads_what_was_received",
+          r.error == 0 && r.value == 2 && input[0] == 'a' && input[1] == 'b' && input[2] == 0, "%d, %d, %x %x", r.error,
+          r.value, (u64)input[0], (u64)input[1]);
+    CHECK("legacy_getchar_reads_the_rest", last == 'c' && none == -1, "%d, %d", last, none);
+}
+
 static void legacy(void) {
     sbi(1, 0, '.', 0, 0); // putchar
     sbi(1, 0, '\n', 0, 0);
@@ -270,6 +287,7 @@ void guest_main(u64 dtb) {
     deep_sleep();
     counters();
     console();
+    console_input();
     legacy();
     system_sleep(); // the last one: it goes on in system_woke()
 }
