@@ -202,6 +202,14 @@ static void soft(void) {
         ipi_count[__builtin_ctz(letters)]++;
 }
 
+bool sip_shows(u64 bits) {
+    u64 end = now() + ticks_of_ms(1000);
+    while ((csr_read(sip) & bits) != bits)
+        if (now() > end)
+            return false;
+    return true;
+}
+
 void interrupt_taken(u64 number) {
     if (number == SSI)
         soft();

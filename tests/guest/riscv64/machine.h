@@ -145,4 +145,6 @@ u64 file_read(u64 reg);
 void file_write(u64 reg, u64 value);
 u32 file_claim(void); // 0: none
 
+// The pending bits come within a moment: Sstc lets the timer's lag behind the clock, and QEMU's does.
+bool sip_shows(u64 bits);
 void interrupt_taken(u64 number); // by the vector: the number as in sip
