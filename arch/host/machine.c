@@ -20,7 +20,7 @@ void arch_probe(struct board *board) {
 int arch_guest_devices(struct vm *vm) {
     if (host_guest_hooks)
         host_guest_hooks->choose(vm);
-    bool harts = host_has_harts(vm);
+    bool harts = host_guest_hooks && host_has_harts(vm);
     int err =
         harts ? host_guest_hooks->harts_create(vm) : vgic_create(vm, gpa(GUEST_GICD), gpa(GUEST_GICR), LIST_REGISTERS);
     if (!err)
