@@ -31,6 +31,7 @@ ALSO = {
     "machines": "any_number and (1- or 8-) or told_so or trims or (Linux_guests or interrupt_files) and (max or rva23s64 or sstc)",
     "probes": "",
     "report": "",
+    "riscv_cpu": "",
 }
 NOTHING_CHOSEN = 5  # pytest, when -k leaves no test of a file
 ENV = dict(
