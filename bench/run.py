@@ -2,12 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the hypervisor costs, in instructions, beside what others cost. make bench calls this when all is built.
 
-Everything runs in QEMU with -icount shift=0 and a 1 GHz counter: one instruction is one tick of every clock, so the figures are
-exact and the same on each machine. docs/benchmarks.md says how each is taken."""
+Everything runs in QEMU with -icount shift=0: one instruction is one tick of its clock, so the figures are exact and the same on
+each machine. docs/benchmarks.md says how each is taken."""
 
 import argparse
 import bisect
 import collections
+import functools
+import importlib
 import os
 import re
 import statistics
@@ -15,6 +17,8 @@ import struct
 import subprocess
 import sys
 import time
+
+from table import MIB, Run, shown
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 BUILD = os.environ.get("BUILD", "build")
@@ -30,68 +34,12 @@ HOST_COMMAND = os.path.join(BUILD, "host", "bulkhead")
 PLUGIN = os.path.join(BUILD, "host", "count.so")
 WORK = os.path.join(BUILD, "bench")
 
-LOAD_ADDRESS = 0x40200000  # where QEMU puts an Image
-MIB = 1 << 20
+TARGET = importlib.import_module(ARCH)  # the machines and the rows
+
 GUEST_RAM = 128
-MARK_FIRST, MARK_RESET = 0xBE03, 0xBE04
+MARK_FIRST, MARK_RESET = 0xBE03, 0xBE04  # bench/guest/marks.h
 RESETS = 5
 SECONDS = 180  # for one run of QEMU, many times what it takes
-
-PEERS = ("Bao", "Xen 4.17", "Xvisor", "KVM nVHE")
-
-
-class Row:
-    """One line of the table. `bound` is the first value that is too much, or the last that is not when `inclusive`."""
-
-    def __init__(self, name, what, peers, bound, inclusive=False, unit=""):
-        self.name, self.what, self.peers = name, what, peers
-        self.bound, self.inclusive, self.unit = bound, inclusive, unit
-
-    def must(self):
-        return ("≤ " if self.inclusive else "< ") + shown(self.bound, self.unit)
-
-    def verdict(self, value):
-        if value is None:
-            return "not measured"
-        over = value - self.bound if self.inclusive else value - self.bound + 1
-        return "ok" if over <= 0 else f"{shown(over, self.unit)} too many"
-
-
-def shown(value, unit=""):
-    """A number as people read it; peers' figures that are texts stay."""
-    if value is None:
-        return "–"
-    if isinstance(value, str):
-        return value
-    if unit == "bytes":
-        return f"{value / 1024:,.0f} KiB" if value < 4 * MIB else f"{value / MIB:,.1f} MiB"
-    if value >= 1_000_000:
-        return f"{value / 1_000_000:,.2f} M"
-    return f"{value:,}"
-
-
-ROWS = (
-    Row("psci_version", "HVC PSCI_VERSION, round trip", (194, 477, 402, 1702), 194),
-    Row("hvc_unknown", "HVC with an unknown function", (1696, 1653, 484, 1654), 250),
-    Row("uart_read", "emulated UART register read", ("passed through", 640, 635, 6441), 300),
-    Row("gicd_typer", "GICD_TYPER read", (230, 617, 725, 2449), 230),
-    Row("gicd_isenabler", "GICD_ISENABLER1 read", (1386, 694, 1341, 4305), 300),
-    Row("gicd_icenabler", "GICD_ICENABLER1 write 0", (3588, 750, 1229, 2481), 400),
-    Row("gicr_typer", "GICR_TYPER read", (273, 619, None, 2476), 273),
-    Row("self_sgi", "SGI to self → vector", (800, 1120, "lost", 3098), 600),
-    Row("timer_busy", "virtual timer → vector, guest busy", (204, 1086, 2193, 3000), 204, inclusive=True),
-    Row("timer_wfi", "virtual timer → vector, guest in WFI", (205, 4380, 4192, 13630), 220, inclusive=True),
-    Row("ipi", "IPI → vector, both CPUs' instructions", (821, 1650, 3267, 5221), 821),
-    Row("cpu_on_call", "CPU_ON call", (407, 2269, 1469, 4176), 1500),
-    Row("cpu_on_first", "CPU_ON → first guest instruction there", (15893, 16801, 18471, 3_000_000), 10000),
-    Row("reset", "reset → first guest instruction", (570_000, 35_300_000, 50_200_000, 973_000_000), 6_000_000),
-    Row("image", "hypervisor image, file", (94 * 1024, 983 * 1024, int(1.94 * MIB), None), 256 * 1024, unit="bytes"),
-    Row("memory", "RAM written until the guest runs", (236 * 1024, int(15.1 * MIB), int(37.8 * MIB), None), 3 * MIB, unit="bytes"),
-    Row("linux", "Linux boot to userspace, at EL2", ("350,000 ¹", 32_300_000, 32_400_000, 807_000_000), 16_000_000),
-)
-FOOTNOTE = "¹ with the UART passed through"
-SMP_OPERATIONS = ("ipi", "cpu_on_call", "cpu_on_first")
-
 
 def say(text):
     if sys.stderr.isatty():
@@ -99,12 +47,12 @@ def say(text):
 
 
 # ── Running ─────────────────────────────────────────────────────────────────────────────────────────────────────────
-def bundle(name, kernel, cmdline, cpus=1, memory=GUEST_RAM, initrd=None, folder=None):
-    """Packs one VM; returns the bundle's path."""
+def bundle(name, kernel, cmdline, cpus=1, smp=1, memory=GUEST_RAM, initrd=None, folder=None):
+    """Packs one VM whose vCPUs are dealt out to the CPUs in turn; returns the bundle's path."""
     toml, out = os.path.join(WORK, name + ".toml"), os.path.join(WORK, name + ".cpio")
     lines = [f'name = "bench"\ncpus = {cpus}\nmemory = "{memory}M"\n[boot]\nkernel = "{kernel}"\ncmdline = "{cmdline}"']
     lines += [f'initrd = "{initrd}"'] if initrd else []
-    lines += [f"[sched]\naffinity = [{', '.join(f'[{cpu}]' for cpu in range(cpus))}]"]
+    lines += [f"[sched]\naffinity = [{', '.join(f'[{cpu % smp}]' for cpu in range(cpus))}]"]
     with open(toml, "w", encoding="utf-8") as file:
         file.write("\n".join(lines) + "\n")
     command = [HOST_COMMAND, "bundle", "-o", out, "-C", folder or os.path.dirname(GUEST), toml]
@@ -122,29 +70,33 @@ def image_memory():
     return size
 
 
-def qemu_command(image, smp, memory, plugin_args):
-    command = ["qemu-system-aarch64", "-M", "virt,virtualization=on,gic-version=3", "-cpu", "cortex-a57,cntfrq=1000000000"]
-    command += ["-smp", str(smp), "-m", f"{memory}M", "-seed", "1", "-icount", "shift=0,sleep=off"]
+def qemu_command(image, memory, how, args):
+    command = [TARGET.EMULATOR, "-M", how.machine or TARGET.MACHINE, "-cpu", how.cpu or TARGET.CPU]
+    command += ["-smp", str(how.smp), "-m", f"{memory}M", "-seed", "1", "-icount", "shift=0,sleep=off"]
     command += ["-rtc", "base=2025-01-01T00:00:00,clock=vm", "-display", "none", "-monitor", "none", "-nic", "none"]
     command += ["-serial", "stdio", "-kernel", IMAGE, "-append", "loglevel=error", "-initrd", image]
-    if plugin_args:
-        command += ["-plugin", ",".join([PLUGIN, f"hyp={LOAD_ADDRESS:#x}", f"size={image_memory()}"] + plugin_args)]
+    if args:
+        command += ["-plugin", ",".join([PLUGIN, f"hyp={TARGET.LOAD_ADDRESS:#x}", f"size={image_memory()}"] + args)]
     return command
 
 
-def run(name, image, smp=1, memory=512, plugin_args=None, enough=None):
+def run(name, image, memory=512, how=Run("single"), args=None, enough=None):
     """Boots a bundle until the machine is off or enough() says so; returns what the console said."""
     say(name)
     log_name = os.path.join(WORK, name + ".log")
     with open(log_name, "w", encoding="utf-8") as log:
         with subprocess.Popen(
-            qemu_command(image, smp, memory, plugin_args), stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
+            qemu_command(image, memory, how, args), stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
         ) as child:
             deadline = time.monotonic() + SECONDS
             while child.poll() is None and time.monotonic() < deadline and not (enough and enough()):
                 time.sleep(0.05)
             late = time.monotonic() >= deadline
             child.terminate()
+            try:
+                child.wait(timeout=10)
+            except subprocess.TimeoutExpired:
+                child.kill()
     with open(log_name, encoding="utf-8", errors="replace") as log:
         text = log.read()
     if late:
@@ -153,7 +105,7 @@ def run(name, image, smp=1, memory=512, plugin_args=None, enough=None):
 
 
 def events(name):
-    """What the plugin wrote: (kind, instructions at EL2, a, b), ..."""
+    """What the plugin wrote: (kind, instructions of the hypervisor's, a, b), ..."""
     path = os.path.join(WORK, name + ".events")
     if not os.path.exists(path):
         return []
@@ -170,16 +122,32 @@ def plugin_args(name, *more, ram=GUEST_RAM):
 
 
 # ── Measuring ───────────────────────────────────────────────────────────────────────────────────────────────────────
-def measure_operations(name, smp):
-    text = run(name, bundle(name, "bench.bin", f"bench={name}", cpus=smp), smp=smp)
-    rows = re.findall(r"bench (\w+) (\d+) (\d+) (\d+) (\d+)\s*$", text, re.MULTILINE)
-    if not rows:
-        raise RuntimeError(f"{name}: the guest reported nothing; the console said:\n{text}")
-    return {row: int(median) for row, _, median, _, _ in rows}
+def guest_bundle(name, how, what):
+    return bundle(name, "bench.bin", f"bench={what}", cpus=how.cpus, smp=how.smp)
+
+
+def measure_operations(how):
+    """A row's value is the median that the guest reports; or, where it reports none, of what the plugin saw between its marks."""
+    name, clock = how.name, ARCH == "aarch64"
+    text = run(name, guest_bundle(name, how, name), how=how, args=None if clock else plugin_args(name))
+    rows = re.findall(r"bench (\w+) (\d+)(?: (\d+) \d+ \d+)?\s*$", text, re.MULTILINE)
+    if not rows or "bench failed" in text:
+        raise RuntimeError(f"{name}: the guest did not do all; the console said:\n{text}")
+    if clock:
+        return {row: int(median) for row, _, median in rows}
+    took = [event[1:] for event in events(name) if event[0] == "took"]
+    out = {}
+    for row, count, _ in rows:
+        samples, took = took[1 : int(count) + 1], took[int(count) + 1 :]  # the first is no sample
+        out[row] = int(statistics.median_low(sum(sample) for sample in samples))
+        out[row + " firmware"] = int(statistics.median_low(firmware for _, firmware, _ in samples))
+    if took:
+        raise RuntimeError(f"{name}: {len(took)} operations more than the guest says")
+    return out
 
 
 def resets_of(name):
-    """EL2 instructions from each reset call to the first instruction after it."""
+    """The hypervisor's instructions from each reset call to the first instruction after it."""
     asked, out = None, []
     for kind, count, which, _ in events(name):
         if kind != "mark":
@@ -193,7 +161,7 @@ def resets_of(name):
 
 
 def measure_reset(name="reset"):
-    run(name, bundle(name, "bench.bin", "bench=reset"), plugin_args=plugin_args(name), enough=lambda: len(resets_of(name)) >= RESETS)
+    run(name, bundle(name, "bench.bin", "bench=reset"), args=plugin_args(name), enough=lambda: len(resets_of(name)) >= RESETS)
     took = resets_of(name)
     first = [event for event in events(name) if event[0] == "guest"]
     if not first or not took:
@@ -203,12 +171,12 @@ def measure_reset(name="reset"):
 
 def linux_bundle(name):
     """Debian's kernel, which leaves at the first instruction that it runs outside of itself."""
-    cmdline = "console=ttyAMA0 nokaslr rdinit=/bin/busybox -- poweroff -f"
+    cmdline = f"console={TARGET.CONSOLE} nokaslr rdinit=/bin/busybox -- poweroff -f"
     return bundle(name, "debian/Image", cmdline, memory=256, initrd="debian/initrd.gz", folder=GUESTS)
 
 
 def measure_linux(name="linux"):
-    text = run(name, linux_bundle(name), memory=1024, plugin_args=plugin_args(name, ram=256))
+    text = run(name, linux_bundle(name), memory=1024, args=plugin_args(name, ram=256))
     at = {kind: count for kind, count, _, _ in events(name)}
     if "user" not in at:
         raise RuntimeError(f"{name}: the kernel did not reach userspace; the console said:\n{text[-2000:]}")
@@ -221,13 +189,8 @@ def measure_image():
 
 def measure_all():
     values, wrong = {}, []
-    for measure in (
-        measure_image,
-        lambda: measure_operations("single", 1),
-        lambda: measure_operations("smp", 2),
-        measure_reset,
-        measure_linux,
-    ):
+    operations = [functools.partial(measure_operations, how) for how in TARGET.RUNS]
+    for measure in (measure_image, *operations, measure_reset, measure_linux):
         try:
             values.update(measure())
         except (RuntimeError, OSError) as error:
@@ -237,13 +200,19 @@ def measure_all():
 
 # ── Showing ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 def cells(values):
-    head = ["operation", *PEERS, "Bulkhead", "must", ""]
+    head = ["operation", *TARGET.PEERS, "Bulkhead", "must", ""]
     body = []
-    for row in ROWS:
+    for row in TARGET.ROWS:
         value = values.get(row.name)
         peers = [shown(peer, row.unit) for peer in row.peers]
         body.append([row.what, *peers, shown(value, row.unit), row.must(), row.verdict(value)])
     return head, body
+
+
+def footnotes(values):
+    inside = [(row.what, values.get(row.name + " firmware")) for row in TARGET.ROWS]
+    parts = "; ".join(f"{what}: {shown(count)}" for what, count in inside if count)
+    return [*TARGET.FOOTNOTES, *([f"Of these, in the machine's firmware: {parts}."] if parts else [])]
 
 
 def plain_table(values):
@@ -254,14 +223,14 @@ def plain_table(values):
         padded = [text.ljust(width) if i in (0, 7) else text.rjust(width) for i, (text, width) in enumerate(zip(line, widths))]
         out.append("  ".join(padded).rstrip())
     out.insert(1, "─" * max(map(len, out)))
-    return "\n".join(out + [FOOTNOTE]) + "\n"
+    return "\n".join(out + footnotes(values)) + "\n"
 
 
 def markdown_table(values):
     head, body = cells(values)
     lines = ["| instructions, but for the sizes | " + " | ".join(head[1:]) + " |", "|---|" + "--:|" * 6 + "---|"]
     lines += ["| " + " | ".join(f"**{text}**" if i == 5 else text for i, text in enumerate(line)) + " |" for line in body]
-    return "\n".join(lines) + f"\n\n{FOOTNOTE}\n"
+    return "\n".join(lines) + "".join(f"\n\n{note}" for note in footnotes(values)) + "\n"
 
 
 def write(name, text):
@@ -275,10 +244,10 @@ def report(arguments):
     write("bench.md", markdown_table(values))
     print(markdown_table(values) if arguments.markdown else plain_table(values), end="")
     if "linux_off" in values and not arguments.markdown:
-        print(f"Linux boot and power off, at EL2: {shown(values['linux_off'])}")
+        print(f"Linux boot and power off, in the hypervisor: {shown(values['linux_off'])}")
     for problem in wrong:
         print(f"bench: {problem}", file=sys.stderr)
-    missed = [row.name for row in ROWS if row.verdict(values.get(row.name)) != "ok"]
+    missed = [row.name for row in TARGET.ROWS if row.missed(values.get(row.name))]
     return 1 if wrong or (arguments.check and missed) else 0
 
 
@@ -332,20 +301,20 @@ def print_profile(counts, operations, lines):
 
 def profile(arguments):
     name = arguments.profile
-    known = [row.name for row in ROWS if row.name not in ("image", "memory")]
+    known = [row.name for row in TARGET.ROWS if row.name not in ("image", "memory")]
     if name not in known:
         print(f"bench: no operation '{name}'; there are: {' '.join(known)}", file=sys.stderr)
         return 2
     marked = "profile=all" if name in ("reset", "linux") else "profile=marked"
     args, path = plugin_args("profile", marked), os.path.join(WORK, "profile.events")
     if name == "linux":
-        run("profile", linux_bundle("profile"), memory=1024, plugin_args=args)
+        run("profile", linux_bundle("profile"), memory=1024, args=args)
     elif name == "reset":
         until = time.monotonic() + 3
-        run("profile", bundle("profile", "bench.bin", "bench=reset"), plugin_args=args, enough=lambda: time.monotonic() > until)
+        run("profile", bundle("profile", "bench.bin", "bench=reset"), args=args, enough=lambda: time.monotonic() > until)
     else:
-        smp = 2 if name in SMP_OPERATIONS else 1
-        run("profile", bundle("profile", "bench.bin", f"bench={name}", cpus=smp), smp=smp, plugin_args=args)
+        how = next(how for how in TARGET.RUNS if how.name == TARGET.GROUPS.get(name, "single"))
+        run("profile", guest_bundle("profile", how, name), how=how, args=args)
     with open(path, encoding="utf-8") as file:
         found = [line.split() for line in file]
     counts = {int(line[1]): int(line[2]) for line in found if line[0] == "at"}

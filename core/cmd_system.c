@@ -91,6 +91,9 @@ static int run_mem(const struct cmd *cmd) {
                   format_size(s.largest, (char[16]){0}, 16));
     writer_printf(cmd->out, "pages  %8s  in use by the hypervisor\n",
                   format_size(s.pages_used * PAGE_SIZE, a, sizeof a));
+    struct stack_stats stacks = stack_stats();
+    writer_printf(cmd->out, "stacks %8s  of %s set aside for them\n", format_size(stacks.used, a, sizeof a),
+                  format_size(stacks.reserved, b, sizeof b));
     for (u32 i = 0; i < vmm_count(); i++) {
         const struct vm *vm = vmm_vm(i);
         writer_printf(cmd->out, "%-31s %8s of guest memory, %s in all\n", vm->cfg.name,

@@ -41,6 +41,7 @@ void hv_main(void) {
     console_set_initial(cmdline->console);
     page_init(&board, arch_image_start(), arch_image_end());
     arch_memory_init(&board);
+    stack_init();
     rng_init(&board);
     smp_init(&board, arch_cpu_hwid());
     arch_cpu_init(&cpus[0]);

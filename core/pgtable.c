@@ -6,7 +6,12 @@
 #include "arch.h"
 #include "page.h"
 
-enum { TABLE_BITS = 9, TABLE_ENTRIES = 512, LARGEST_LEAF = 2 }; // level 2: 1 GiB
+enum { TABLE_BITS = 9, TABLE_ENTRIES = 512 };
+
+// 1 GiB for guests; 2 MiB in our own mapping, whose blocks change one at a time (hostmap.h).
+static u32 largest_leaf(enum pt_stage stage) {
+    return stage == PT_HOST ? 1 : 2;
+}
 
 static u64 *table_at(pa_t address) {
     return (u64 *)(uintptr_t)address.v;
@@ -109,7 +114,8 @@ static bool range_is_free(struct walk *w, u64 *table, u32 level) {
 }
 
 static bool leaf_fits(const struct walk *w, u32 level) {
-    return level <= LARGEST_LEAF && (w->va | w->to) % level_size(level) == 0 && w->end - w->va >= level_size(level);
+    return level <= largest_leaf(w->pt->stage) && (w->va | w->to) % level_size(level) == 0 &&
+           w->end - w->va >= level_size(level);
 }
 
 static int map_table(struct walk *w, u64 *table, u32 level) {

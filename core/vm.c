@@ -40,31 +40,24 @@ static void move(struct vm *vm, enum vm_state to) {
 }
 
 // ── Creation ────────────────────────────────────────────────────────────────────────────────────────────────────────
-static u32 pages_order(size_t size) {
-    u32 order = 0;
-    while ((PAGE_SIZE << order) < size)
-        order++;
-    return order;
-}
-
 struct vm *vm_alloc(void) {
-    struct vm *vm = page_alloc(pages_order(sizeof(struct vm)));
+    struct vm *vm = page_alloc(page_order(sizeof(struct vm)));
     if (vm)
         spin_init(&vm->lock, LOCK_VM);
     return vm;
 }
 
 void vm_free(struct vm *vm) {
-    page_free(vm, pages_order(sizeof(struct vm)));
+    page_free(vm, page_order(sizeof(struct vm)));
 }
 
 static int create_vcpus(struct vm *vm) {
     for (u32 i = 0; i < vm->cfg.cpus; i++) {
-        struct vcpu *v = page_alloc(pages_order(sizeof(struct vcpu)));
+        struct vcpu *v = page_alloc(page_order(sizeof(struct vcpu)));
         int err = v ? vcpu_init(v, vm, i) : -ENOMEM;
         if (err) {
             if (v)
-                page_free(v, pages_order(sizeof(struct vcpu)));
+                page_free(v, page_order(sizeof(struct vcpu)));
             return err;
         }
         vm->vcpus[vm->vcpu_count++] = v;
@@ -76,12 +69,19 @@ static void destroy_vcpus(struct vm *vm) {
     while (vm->vcpu_count) {
         struct vcpu *v = vm->vcpus[--vm->vcpu_count];
         vcpu_fini(v);
-        page_free(v, pages_order(sizeof(struct vcpu)));
+        page_free(v, page_order(sizeof(struct vcpu)));
     }
 }
 
+// Stacks count as such, not as the blocks that they are cut from.
+static u64 memory_taken(void) {
+    struct page_stats pages = page_stats();
+    struct stack_stats stacks = stack_stats();
+    return pages.total - pages.free - stacks.reserved + stacks.used;
+}
+
 int vm_create(struct vm *vm, const struct vm_config *cfg, u32 id, char *why, size_t why_size) {
-    u64 free_before = page_stats().free;
+    u64 taken_before = memory_taken();
     const char *part = "its page tables";
     vm->id = id;
     vm->cfg = *cfg;
@@ -114,7 +114,7 @@ int vm_create(struct vm *vm, const struct vm_config *cfg, u32 id, char *why, siz
     if (err)
         goto fail_devices;
     vm->created = true;
-    vm->created_bytes = free_before - page_stats().free;
+    vm->created_bytes = memory_taken() - taken_before;
     return 0;
 
 fail_devices:

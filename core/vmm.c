@@ -158,13 +158,6 @@ static void add_vm(struct reader *r, u32 i) {
     vm_fail(vm, "not created: %s", r->first_error[i][0] ? r->first_error[i] : "its configuration has errors");
 }
 
-static u32 order_for(u64 size) {
-    u32 order = 0;
-    while ((PAGE_SIZE << order) < size)
-        order++;
-    return order;
-}
-
 static void plan_and_create(struct reader *r, struct diag_list *diags) {
     u32 online = 0; // up to the last one; that one in between is not, place_vcpus finds out
     for (u32 i = 0; i < cpu_count; i++)
@@ -203,8 +196,8 @@ void vmm_init(const struct board *board) {
     }
     if (bundle_open(&vmm.bundle, (const void *)board->bundle.base, board->bundle.size, why, sizeof(why)) != 0)
         log_error("bundle: %s", why);
-    u32 configs = order_for(VM_MAX * sizeof(struct vm_config)),
-        rest = order_for(VM_MAX * (sizeof(struct plan_vm) + VM_REASON_MAX));
+    u32 configs = page_order(VM_MAX * sizeof(struct vm_config)),
+        rest = page_order(VM_MAX * (sizeof(struct plan_vm) + VM_REASON_MAX));
     struct reader r = {.configs = page_alloc(configs)};
     char *other = page_alloc(rest);
     struct diag_list diags = {.emit = report};

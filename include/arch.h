@@ -51,8 +51,6 @@ void arch_irq_poll(void);
 void arch_ctx_init(struct arch_ctx *ctx, void *stack_top, void (*fn)(void *), void *arg);
 // Saves the caller in `from`, continues `to`. Task.
 void arch_ctx_switch(struct arch_ctx *from, struct arch_ctx *to);
-// Takes the page below a stack out of the mapping, or puts it back before the page is freed. Any.
-void arch_stack_guard(void *page, bool on);
 // Monotonic time since boot. Any.
 u64 arch_now_ns(void);
 // Converts a difference of arch_ticks(). Any.

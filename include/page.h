@@ -22,6 +22,13 @@ void page_init(const struct board *board, pa_t image_start, pa_t image_end);
 [[nodiscard]] void *page_alloc(u32 order);
 // Any other pointer or order than page_alloc gave is a BUG. Context: any, LOCK_PAGE.
 void page_free(void *p, u32 order);
+// The order that holds `size` bytes.
+static inline u32 page_order(u64 size) {
+    u32 order = 0;
+    while ((PAGE_SIZE << order) < size)
+        order++;
+    return order;
+}
 // A run of up to max_blocks contiguous 2 MiB blocks, as many as one free run has, preferring 1 GiB alignment when at
 // least 512 are asked; the content is whatever was there. Returns the number of blocks, 0: none left. Context: any,
 // LOCK_PAGE.

@@ -28,8 +28,8 @@ void pgtable_fini(struct pgtable *pt); // frees the tables, not what they map
 // range is -ERANGE, and the caller keeps other writers of the tree out. On hardware that needs break-before-make, a
 // leaf that is split must not be in use by another CPU.
 //
-// Maps with the largest leaves that fit (4 KiB, 2 MiB, 1 GiB). -EEXIST if something is mapped in the range; then
-// nothing changes. -ENOMEM: what was mapped so far stays. Context: task or boot.
+// Maps with the largest leaves that fit (4 KiB, 2 MiB, guests' 1 GiB). -EEXIST if something is mapped in the range;
+// then nothing changes. -ENOMEM: what was mapped so far stays. Context: task or boot.
 [[nodiscard]] int pgtable_map(struct pgtable *pt, u64 va, pa_t to, u64 size, u32 attr);
 // Unmaps what is mapped in the range; splits leaves where needed. -ENOMEM: what was unmapped so far stays so. Tables
 // that become empty stay until pgtable_fini. The caller flushes. Context: task or boot.

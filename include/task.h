@@ -97,6 +97,15 @@ bool sched_cpu_contended(const struct cpu *cpu);
 void sched_init_cpu(struct cpu *cpu);
 [[noreturn]] void sched_idle_loop(void);
 
+// Forgets all stacks. Boot, after page_init.
+void stack_init(void);
 // Guarded stacks: TASK_STACK_SIZE bytes with an unmapped page below. NULL if there is no memory. Context: task.
 [[nodiscard]] void *stack_alloc(void);
 void stack_free(void *stack);
+
+struct stack_stats {
+    u64 used;     // bytes of stacks in use, with their guard pages
+    u64 reserved; // bytes of the blocks that they are cut from
+};
+// Any.
+struct stack_stats stack_stats(void);

@@ -44,6 +44,8 @@ struct vplic;
 // ops->ready: a line that is up, or arch_irq_level(v, VPLIC_STI), is enabled. An architecture whose timer raises the
 // pending bit by itself (Sstc) wakes a halted vCPU with irq_work and vcpu_kick(), and needs no set_ppi.
 [[nodiscard]] int vplic_create(struct vm *vm, gpa_t base);
+// The same without registers: the vCPUs' software and timer interrupts, for a guest whose devices go another way.
+[[nodiscard]] int vplic_create_lines(struct vm *vm);
 void vplic_destroy(struct vm *vm);
 // nullptr before vplic_create.
 struct vplic_cpuif *vplic_cpuif(struct vcpu *v);

@@ -10,8 +10,9 @@ CHECK ?=
 PROFILE ?=
 
 # x28 is the vector's: it holds the time of the last interrupt.
+BENCH_FLAGS_aarch64 := -ffixed-x28
 BENCH_CFLAGS := $(BASE) $(REPRODUCIBLE) $(ARCH_FLAGS) -ffreestanding -nostdlibinc -isystem lib/include -O2 -fno-pie \
-    -fno-common -fno-stack-protector -ffixed-x28 -I$(BENCH_DIR)
+    -fno-common -fno-stack-protector $(BENCH_FLAGS_$(ARCH)) -Ibench/guest
 
 .PHONY: bench bench-programs
 bench: image host guests bench-programs
@@ -34,6 +35,6 @@ $(OUT)/bench-obj/%.S.o: %.S scripts/flags.mk scripts/bench.mk | $(TOOLCHAIN)
 	@mkdir -p $(@D)
 	$(call say,GUESTAS,$<)$(CC) $(BENCH_CFLAGS) -c -o $@ $<
 
-$(BENCH_PLUGIN): bench/plugin/count.c bench/plugin/qemu_plugin.h scripts/flags.mk scripts/bench.mk | $(TOOLCHAIN)
+$(BENCH_PLUGIN): bench/plugin/count.c bench/plugin/qemu_plugin.h bench/guest/marks.h scripts/flags.mk scripts/bench.mk | $(TOOLCHAIN)
 	@mkdir -p $(@D)
 	$(call say,PLUGIN,$@)$(CC) -std=c23 -g -O2 -fPIC -shared -fuse-ld=lld-$(LLVM) $(WARN) -o $@ $<

@@ -3,7 +3,7 @@
 # Fetches what is not a Debian package of this system, from the mirror that apt uses, into a cache:
 #   fetch.sh libfdt [DIR]    libfdt's sources; unpacked into DIR
 #   fetch.sh toml-test       the cases of the official TOML test suite
-#   fetch.sh guests ARCH     Debian's kernels for aarch64, riscv64 or x86_64 and a busybox initrd
+#   fetch.sh guests ARCH     Debian's kernels for aarch64, riscv64 or x86_64, U-Boot for riscv64, and a busybox initrd
 #   fetch.sh all             all of it
 # What the cache holds is not fetched again. BULKHEAD_CACHE is where it is, BULKHEAD_MIRROR another mirror.
 set -eu
@@ -83,6 +83,16 @@ kernel() { # debian-architecture meta-package output-name
     echo "$2 $package" >>"$guests/versions"
 }
 
+u_boot() { # debian-architecture board
+    apt_root "$1"
+    say "fetching u-boot-qemu"
+    deb=$(download u-boot-qemu "$work")
+    mkdir -p "$guests/u-boot"
+    dpkg-deb --fsys-tarfile "$deb" | tar -xOf - "./usr/lib/u-boot/$2/u-boot.bin" >"$guests/u-boot/u-boot.bin.part"
+    [ -s "$guests/u-boot/u-boot.bin.part" ] || die "u-boot-qemu holds no $2"
+    mv "$guests/u-boot/u-boot.bin.part" "$guests/u-boot/u-boot.bin"
+}
+
 fetch_libfdt() { # [directory]
     pool_file pool/main/d/device-tree-compiler/$dtc $dtc_sha256
     [ -n "${1:-}" ] || return 0
@@ -111,7 +121,10 @@ fetch_guests() { # architecture
         [ -e "$guests/debian/Image-cloud" ] || kernel $debian linux-image-cloud-arm64 Image-cloud
         [ -e "$guests/debian/Image-rt" ] || kernel $debian linux-image-rt-arm64 Image-rt
         ;;
-    riscv64) debian=riscv64 ;;
+    riscv64)
+        debian=riscv64
+        [ -e "$guests/u-boot/u-boot.bin" ] || u_boot $debian qemu-riscv64_smode
+        ;;
     x86_64)
         debian=amd64
         [ -e "$guests/debian/Image-cloud" ] || kernel $debian linux-image-cloud-amd64 Image-cloud

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-# Our own guests: tests/guest/NAME.c and tests/guest/$(ARCH)/probes/NAME.c, each linked with what lies in tests/guest/common
-# and tests/guest/$(ARCH), become $(OUT)/guest/NAME.elf and .bin.
+# Our own guests: tests/guest/NAME.c, and the probes of all architectures (tests/guest/common/probes/NAME.c) and of this one
+# (tests/guest/$(ARCH)/probes/NAME.c), each linked with what lies in tests/guest/common and tests/guest/$(ARCH), become
+# $(OUT)/guest/NAME.elf and .bin.
 
 GUEST_RUNTIME := $(sort $(wildcard tests/guest/common/*.c tests/guest/$(ARCH)/*.c tests/guest/$(ARCH)/*.S))
 GUEST_LD := tests/guest/$(ARCH)/link.ld
-GUEST_SRC := $(sort $(wildcard tests/guest/*.c tests/guest/$(ARCH)/probes/*.c))
+GUEST_SRC := $(sort $(wildcard tests/guest/*.c tests/guest/common/probes/*.c tests/guest/$(ARCH)/probes/*.c))
 GUEST_ELF := $(patsubst %.c,$(OUT)/guest/%.elf,$(notdir $(GUEST_SRC)))
 GUEST_CFLAGS := $(BASE) $(REPRODUCIBLE) $(ARCH_FLAGS) -ffreestanding -nostdlibinc -isystem lib/include -O2 -fno-pie -fno-common \
     -fno-stack-protector -ffunction-sections -Itests/guest/common -Itests/guest/$(ARCH) -Iinclude
@@ -18,6 +19,9 @@ define guest_link
 endef
 
 $(OUT)/guest/%.elf: $(OUT)/guest-obj/tests/guest/%.c.o $(GUEST_RUNTIME:%=$(OUT)/guest-obj/%.o) $(GUEST_LD)
+	$(guest_link)
+
+$(OUT)/guest/%.elf: $(OUT)/guest-obj/tests/guest/common/probes/%.c.o $(GUEST_RUNTIME:%=$(OUT)/guest-obj/%.o) $(GUEST_LD)
 	$(guest_link)
 
 $(OUT)/guest/%.elf: $(OUT)/guest-obj/tests/guest/$(ARCH)/probes/%.c.o $(GUEST_RUNTIME:%=$(OUT)/guest-obj/%.o) $(GUEST_LD)

@@ -7,7 +7,7 @@ SIM_SRC := $(sort $(wildcard tests/sim/*.c))
 STEPS ?= 1000000
 SEED ?=
 FIRST ?= 1
-SIM_WRAP := page_alloc page_free page_alloc_blocks
+SIM_WRAP := page_alloc page_free page_alloc_blocks stack_alloc
 HOST_CFLAGS_step := $(HOST_BASE) -O2 -fno-pie
 SIM_LDFLAGS := -no-pie $(SIM_WRAP:%=-Wl,--wrap=%)
 STEPPED := -fsanitize=thread -mllvm -tsan-instrument-func-entry-exit=0

@@ -22,7 +22,7 @@ enum {
     UART_LSR = 5,
     UART_MSR = 6,
     UART_SCR = 7,
-    FIFO_SIZE = 16,
+    FIFO_SIZE = V16550_FIFO,
 };
 
 enum : u8 {
@@ -281,6 +281,25 @@ static int v16550_access(struct vdev *dev, struct bus_access *a) {
     else
         access_other(u, a);
     return 0;
+}
+
+u32 v16550_take(struct vm *vm, char *to, u32 count) {
+    struct v16550 *u = nullptr;
+    for (u32 i = 0; i < vm->bus.count; i++)
+        if (vm->bus.devices[i]->access == v16550_access)
+            u = (struct v16550 *)vm->bus.devices[i];
+    if (u == nullptr)
+        return 0;
+    spin_lock(&u->lock);
+    const u32 taken = MIN(count, u->count);
+    for (u32 i = 0; i < taken; i++)
+        to[i] = (char)rx_pop(u);
+    const bool more = wants_input(u);
+    update(u);
+    spin_unlock(&u->lock);
+    if (more)
+        console_input_ready(u->console);
+    return taken;
 }
 
 static void v16550_reset(struct vdev *dev) {

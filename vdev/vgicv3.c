@@ -202,8 +202,8 @@ static void vgicv3_reset(struct vm *vm) {
     vgic_unlock(vg, nullptr);
 }
 
-// Switched on: the CPU interface is at reset, while the redistributor keeps its state, as it does with the core's power
-// off.
+// Switched on or off: the CPU interface is at reset, while the redistributor keeps its state, as it does with the
+// core's power off. An SPI that waited in a list register may have another target by now, who has not heard of it yet.
 static void vgicv3_vcpu_reset(struct vcpu *v) {
     struct vgic_vcpu *g = vgic_of(v);
     vgic_lock(g->vgic);
@@ -214,6 +214,8 @@ static void vgicv3_vcpu_reset(struct vcpu *v) {
     vput(&g->word.active, vget(&g->word.active) & ~held);
     cpuif_reset(g);
     vgic_mark(g, VGIC_ATTN_WORDS | VGIC_ATTN_RESYNC | VGIC_ATTN_SPILLED);
+    for (u32 w = 0; w < VGIC_SPI_WORDS; w++)
+        vgic_spis_changed(g->vgic, w, ~0u);
     vgic_unlock(g->vgic, g);
 }
 
@@ -274,18 +276,11 @@ const struct irqchip_ops vgicv3_ops = {
     .describe = vgicv3_describe,
 };
 
-static u32 pages_order(u64 size) {
-    u32 order = 0;
-    while ((PAGE_SIZE << order) < size)
-        order++;
-    return order;
-}
-
 int vgic_create(struct vm *vm, gpa_t gicd, gpa_t gicr, u32 lr_count) {
     BUG_ON(lr_count == 0 || lr_count > VGIC_MAX_LR || vm->vcpu_count == 0 || vm->vcpu_count > VGIC_MAX_VCPUS);
     // One allocation: the distributor, then a part for each vCPU, on cache lines of their own.
     u64 head = align_up(sizeof(struct vgic), 64), part = align_up(sizeof(struct vgic_vcpu), 64);
-    u32 order = pages_order(head + part * vm->vcpu_count);
+    u32 order = page_order(head + part * vm->vcpu_count);
     char *memory = page_alloc(order);
     if (memory == nullptr)
         return -ENOMEM;

@@ -31,6 +31,7 @@ struct vgoldfish_rtc {
     struct spinlock lock;
     u64 offset; // the guest's nanoseconds less ours
     u64 alarm;  // the guest's nanoseconds
+    u64 due;    // the alarm that is armed: one whose high half alone was written is not yet
     u32 time_high;
     bool armed, pending, enabled;
     struct timer timer;
@@ -50,21 +51,20 @@ static void update(struct vgoldfish_rtc *r) {
 }
 
 // Locked: an alarm of the past comes at once.
-static void alarm_set(struct vgoldfish_rtc *r) {
+static void await_alarm(struct vgoldfish_rtc *r) {
     const u64 time = now(r);
-    r->armed = r->alarm > time;
+    r->armed = r->due > time;
     if (!r->armed)
         r->pending = true;
     else
-        timer_arm(&r->timer, arch_now_ns() + MIN(r->alarm - time, UINT64_MAX / 2));
+        timer_arm(&r->timer, arch_now_ns() + MIN(r->due - time, UINT64_MAX / 2));
 }
 
 static void alarm_reached(struct timer *t) {
     struct vgoldfish_rtc *r = container_of(t, struct vgoldfish_rtc, timer);
     spin_lock(&r->lock);
-    if (r->armed && now(r) >= r->alarm) { // else the guest has changed its mind
-        r->armed = false;
-        r->pending = true;
+    if (r->armed) { // else the guest has changed its mind
+        await_alarm(r);
         update(r);
     }
     spin_unlock(&r->lock);
@@ -93,19 +93,27 @@ static u32 register_read(struct vgoldfish_rtc *r, u32 offset) {
     }
 }
 
+// Locked: the alarm stays where it was on the guest's clock, which may be nearer now, further, or past.
+static void time_set(struct vgoldfish_rtc *r, u64 from, u64 to) {
+    r->offset += to - from;
+    if (r->armed)
+        await_alarm(r);
+}
+
 // Locked.
 static void register_write(struct vgoldfish_rtc *r, u32 offset, u32 value) {
     const u64 time = now(r);
     switch (offset) {
     case RTC_TIME_LOW:
-        r->offset += ((time & ~0xffffffffull) | value) - time;
+        time_set(r, time, (time & ~0xffffffffull) | value);
         break;
     case RTC_TIME_HIGH:
-        r->offset += ((u64)value << 32 | (u32)time) - time;
+        time_set(r, time, (u64)value << 32 | (u32)time);
         break;
     case RTC_ALARM_LOW:
         r->alarm = (r->alarm & ~0xffffffffull) | value;
-        alarm_set(r);
+        r->due = r->alarm;
+        await_alarm(r);
         break;
     case RTC_ALARM_HIGH:
         r->alarm = (u64)value << 32 | (u32)r->alarm;
@@ -146,7 +154,7 @@ static void vgoldfish_rtc_reset(struct vdev *dev) {
     struct vgoldfish_rtc *r = (struct vgoldfish_rtc *)dev;
     timer_cancel(&r->timer);
     spin_lock(&r->lock);
-    r->offset = r->alarm = 0;
+    r->offset = r->alarm = r->due = 0;
     r->time_high = 0;
     r->armed = r->pending = r->enabled = false;
     update(r);

@@ -372,15 +372,13 @@ const struct irqchip_ops vplic_ops = {
     .describe = vplic_describe,
 };
 
-int vplic_create(struct vm *vm, gpa_t base) {
+int vplic_create_lines(struct vm *vm) {
     BUG_ON(vm->vcpu_count == 0 || vm->vcpu_count > VPLIC_MAX_VCPUS);
-    u32 order = 0;
-    while ((PAGE_SIZE << order) < sizeof(struct vplic))
-        order++;
+    u32 order = page_order(sizeof(struct vplic));
     struct vplic *plic = page_alloc(order);
     if (plic == nullptr)
         return -ENOMEM;
-    plic->dev = (struct vdev){"plic", vm, base, VPLIC_SIZE, vplic_access, dev_reset};
+    plic->dev = (struct vdev){"plic", vm, gpa(0), VPLIC_SIZE, vplic_access, dev_reset};
     spin_init(&plic->lock, LOCK_IRQCHIP);
     plic->order = order;
     plic->vcpu_count = vm->vcpu_count;
@@ -393,7 +391,16 @@ int vplic_create(struct vm *vm, gpa_t base) {
     vm->irqchip = plic;
     vm->irqchip_ops = &vplic_ops;
     vplic_reset(vm);
-    const int err = bus_add(&vm->bus, &plic->dev);
+    return 0;
+}
+
+int vplic_create(struct vm *vm, gpa_t base) {
+    int err = vplic_create_lines(vm);
+    if (err)
+        return err;
+    struct vplic *plic = vm->irqchip;
+    plic->dev.base = base;
+    err = bus_add(&vm->bus, &plic->dev);
     if (err)
         vplic_destroy(vm);
     return err;

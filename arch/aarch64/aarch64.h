@@ -13,7 +13,6 @@
 enum exit_source { EXIT_SYNC, EXIT_IRQ, EXIT_SERROR }; // as in entry.S
 
 extern char __image_start[], __text_end[], __rodata_end[], __image_end[];
-extern struct pgtable host_pt;
 
 // One vCPU's timers as far as we keep them in software.
 struct aarch64_timers {

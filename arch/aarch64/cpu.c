@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "aarch64.h"
+#include "hostmap.h"
 #include "log.h"
 #include "page.h"
 #include "pgtable.h"
@@ -30,7 +31,6 @@ struct secondary_boot { // start.S reads it with the MMU off
     u64 ttbr0, tcr, mair, sctlr, stack_top, cpu;
 };
 
-struct pgtable host_pt;
 static u64 host_tcr;
 static u64 vtcr;
 static struct secondary_boot secondary;
@@ -92,47 +92,15 @@ void mmu_boot_enable(const struct board *board) {
     mmu_on((u64)boot_l0);
 }
 
-static void map(u64 start, u64 end, u32 attr, const char *what) {
-    start = align_down(start, PAGE_SIZE);
-    end = align_up(end, PAGE_SIZE);
-    if (start < end && pgtable_map(&host_pt, start, pa(start), end - start, attr) != 0)
-        panic("cannot map %s (%#lx-%#lx)", what, (unsigned long)start, (unsigned long)end);
-}
-
-// RAM is RW and never executable, except for our own image, which gets its sections' permissions.
-static void map_ram(const struct region *r) {
-    u64 start = align_up(r->base, PAGE_SIZE), end = align_down(r->base + r->size, PAGE_SIZE);
-    u64 image = (u64)__image_start, image_end = align_up((u64)__image_end, PAGE_SIZE);
-    if (image < start || image >= end) {
-        map(start, end, PT_READ | PT_WRITE, "RAM");
-        return;
-    }
-    map(start, image, PT_READ | PT_WRITE, "RAM");
-    map(image, (u64)__text_end, PT_READ | PT_EXEC, "text");
-    map((u64)__text_end, (u64)__rodata_end, PT_READ, "rodata");
-    map((u64)__rodata_end, image_end, PT_READ | PT_WRITE, "data");
-    map(image_end, end, PT_READ | PT_WRITE, "RAM");
-}
-
-static void map_device(u64 base, u64 size, const char *what) {
-    if (size)
-        map(base, base + size, PT_READ | PT_WRITE | PT_DEVICE, what);
-}
-
 void arch_memory_init(const struct board *board) {
-    if (pgtable_init(&host_pt, PT_HOST) != 0)
-        panic("no memory for the hypervisor's page tables");
-    for (u32 i = 0; i < board->memory_count; i++)
-        map_ram(&board->memory[i]);
-    map_device(board->uart.base, MAX(board->uart.size, 0x100), "UART");
-    map_device(board->irqchip.dist.base, board->irqchip.dist.size, "GICD");
+    hostmap_init(board, &(struct image_layout){.start = (u64)__image_start,
+                                               .text_end = (u64)__text_end,
+                                               .rodata_end = (u64)__rodata_end,
+                                               .end = (u64)__image_end});
+    hostmap_device(board->uart.base, MAX(board->uart.size, 0x100), "UART");
+    hostmap_device(board->irqchip.dist.base, board->irqchip.dist.size, "GICD");
     for (u32 i = 0; i < board->irqchip.redist_count; i++)
-        map_device(board->irqchip.redist[i].base, board->irqchip.redist[i].size, "GICR");
-    u64 fdt = board->fdt.base, fdt_end = fdt + board->fdt.size;
-    struct pt_mapping m;
-    if (fdt_end > fdt &&
-        pgtable_lookup(&host_pt, fdt, &m) != 0) // handed over in memory that it does not describe itself
-        map(fdt, fdt_end, PT_READ, "device tree");
+        hostmap_device(board->irqchip.redist[i].base, board->irqchip.redist[i].size, "GICR");
     dsb_sy();
     sysreg_write(ttbr0_el2, host_pt.root.v);
     isb();
@@ -143,17 +111,6 @@ void arch_memory_init(const struct board *board) {
     gic_init(board);
     secondary = (struct secondary_boot){
         .ttbr0 = host_pt.root.v, .tcr = host_tcr, .mair = MAIR_EL2_VALUE, .sctlr = sysreg_read(sctlr_el2)};
-}
-
-void arch_stack_guard(void *page, bool on) {
-    u64 at = (u64)page;
-    int err =
-        on ? pgtable_unmap(&host_pt, at, PAGE_SIZE) : pgtable_map(&host_pt, at, pa(at), PAGE_SIZE, PT_READ | PT_WRITE);
-    if (err != 0) {
-        log_warn("a stack at %p has no guard page: no memory for a page table", page);
-        return;
-    }
-    arch_host_flush(at, PAGE_SIZE);
 }
 
 static void hide_fine_grained_traps(void) {

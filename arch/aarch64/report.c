@@ -6,6 +6,7 @@
 
 #include "aarch64.h"
 #include "console.h"
+#include "hostmap.h"
 #include "task.h"
 
 static void put(const char *s) {

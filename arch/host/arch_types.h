@@ -36,6 +36,9 @@ struct arch_vm {
     u64 clock_start_ns;                  // the guest's clock began here
     u64 flushes;                         // arch_vm_flush calls, for tests
     bool used;
+    u8 irqchip; // enum host_irqchip
+    struct vimsic *imsic;
+    struct vaplic *aplic;
 };
 
 struct arch_vcpu {

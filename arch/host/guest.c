@@ -15,6 +15,7 @@ static struct host_guest_state *all;
 static struct {
     char vm[VM_NAME_MAX + 1];
     guest_fn fn;
+    enum host_irqchip irqchip;
 } registered[VM_MAX];
 static u32 registered_count;
 static guest_fn entries[64];
@@ -26,12 +27,18 @@ struct host_guest_state *host_guest_of(struct vcpu *v) {
 }
 
 static struct vgic_cpuif *cpuif_of(struct vcpu *v) {
-    return v->irqchip ? vgic_cpuif(v) : NULL;
+    return v->irqchip && !host_has_harts(v->vm) ? vgic_cpuif(v) : NULL;
 }
 
 static u32 lr_count_of(struct vcpu *v) {
     struct vgic_cpuif *cif = cpuif_of(v);
     return cif ? cif->lr_count : 0;
+}
+
+// What the guest would take now.
+static bool candidate(const struct host_guest_state *s) {
+    struct vcpu *v = s->guest.v;
+    return host_has_harts(v->vm) ? hart_pending(s) != 0 : gicv_candidate(&s->gicv, lr_count_of(v)) >= 0;
 }
 
 // ── The virtual timer ───────────────────────────────────────────────────────────────────────────────────────────────
@@ -41,7 +48,7 @@ bool host_timer_level(const struct host_guest_state *s) {
 
 // Its physical interrupt, once taken, does not come again before the guest has ended the virtual one.
 static u64 timer_next(const struct cpu *c) {
-    if (!c->arch.loaded || c->arch.vtimer_active)
+    if (!c->arch.loaded || c->arch.vtimer_active || host_has_harts(c->arch.loaded->vm))
         return TIMER_NEVER;
     const struct host_guest_state *s = host_guest_of(c->arch.loaded);
     return s->timer_on ? s->timer_ns : TIMER_NEVER;
@@ -53,11 +60,16 @@ static bool timer_irq(const struct cpu *c) {
 
 static void timer_stand_in(struct timer *t) {
     struct vcpu *v = container_of(t, struct host_guest_state, timer)->guest.v;
-    v->vm->irqchip_ops->set_ppi(v, GUEST_TIMER_IRQ, true);
+    if (host_has_harts(v->vm))
+        hart_timer_expired(v);
+    else
+        v->vm->irqchip_ops->set_ppi(v, GUEST_TIMER_IRQ, true);
 }
 
 bool arch_irq_level(struct vcpu *v, u32 ppi) {
     struct host_guest_state *s = host_guest_of(v);
+    if (s && host_has_harts(v->vm))
+        return host_timer_level(s);
     if (!s || ppi != GUEST_TIMER_IRQ)
         return v->arch.ppi_level & BIT(ppi);
     bool level = host_timer_level(s);
@@ -76,7 +88,7 @@ static bool guest_irq_pending(const struct cpu *c) {
     const struct host_guest *g = c->arch.inside;
     if (timer_irq(c) || maintenance_irq(c))
         return true;
-    return g && g->state->wfi && gicv_candidate(&g->state->gicv, lr_count_of(g->v)) >= 0;
+    return g && g->state->wfi && candidate(g->state);
 }
 
 static void take_irqs(struct cpu *c) {
@@ -104,24 +116,44 @@ static void forget_guests(void) {
     host_guest_hooks = NULL;
 }
 
+static u32 find_registered(const char *name) {
+    u32 i = 0;
+    while (i < registered_count && strcmp(registered[i].vm, name) != 0)
+        i++;
+    return i;
+}
+
+static void choose_irqchip(struct vm *vm) {
+    u32 i = find_registered(vm->cfg.name);
+    vm->arch.irqchip = i < registered_count ? (u8)registered[i].irqchip : HOST_GIC;
+}
+
 static const struct host_guest_hooks hooks = {
     .next_event = timer_next,
     .irq = guest_irq_pending,
     .take = take_irqs,
     .reset = forget_guests,
+    .choose = choose_irqchip,
+    .harts_create = host_harts_create,
+    .harts_destroy = host_harts_destroy,
 };
 
 // ── What a VM's vCPUs run ───────────────────────────────────────────────────────────────────────────────────────────
 void host_guest_register(const char *vm_name, guest_fn fn) {
     host_guest_hooks = &hooks;
-    u32 i = 0;
-    while (i < registered_count && strcmp(registered[i].vm, vm_name) != 0)
-        i++;
+    u32 i = find_registered(vm_name);
     BUG_ON(i == ARRAY_SIZE(registered));
     snprintf(registered[i].vm, sizeof(registered[i].vm), "%s", vm_name);
     registered[i].fn = fn;
+    registered[i].irqchip = HOST_GIC;
     if (i == registered_count)
         registered_count++;
+}
+
+void host_guest_irqchip(const char *vm_name, enum host_irqchip kind) {
+    u32 i = find_registered(vm_name);
+    BUG_ON(i == registered_count);
+    registered[i].irqchip = kind;
 }
 
 u64 host_guest_entry(guest_fn fn) {
@@ -138,9 +170,9 @@ u64 host_guest_entry(guest_fn fn) {
 static guest_fn find_guest(const struct vcpu *v, u64 entry) {
     if (entry >= ENTRY_FIRST && entry - ENTRY_FIRST < entry_count)
         return entries[entry - ENTRY_FIRST];
-    for (u32 i = 0; i < registered_count; i++)
-        if (strcmp(registered[i].vm, v->vm->cfg.name) == 0)
-            return registered[i].fn;
+    u32 i = find_registered(v->vm->cfg.name);
+    if (i < registered_count)
+        return registered[i].fn;
     panic("no guest is registered for VM \"%s\"", v->vm->cfg.name);
 }
 
@@ -195,6 +227,8 @@ void arch_vcpu_reset(struct vcpu *v, u64 entry, u64 arg) {
     s->timer_on = false;
     s->storm = 0;
     memset(&s->gicv, 0, sizeof(s->gicv));
+    memset(&s->hart, 0, sizeof(s->hart));
+    s->call.what = HART_NOTHING;
     s->fiber = host_fiber_new(s, guest_entry, s);
 }
 
@@ -205,6 +239,10 @@ void arch_vcpu_load(struct vcpu *v) {
         BUG_ON(cpus[i].arch.loaded == v); // its registers are elsewhere
     BUG_ON(c->arch.loaded);               // another's would be lost
     c->arch.loaded = v;
+    if (host_has_harts(v->vm)) {
+        hart_load(s);
+        return;
+    }
     timer_cancel(&s->timer);
     struct vgic_cpuif *cif = cpuif_of(v);
     gicv_load(&s->gicv, cif);
@@ -218,7 +256,9 @@ void arch_vcpu_save(struct vcpu *v) {
     gicv_save(&s->gicv, cpuif_of(v));
     c->arch.loaded = NULL;
     c->arch.vtimer_active = false;
-    if (s->timer_on)
+    if (host_has_harts(v->vm))
+        hart_save(s);
+    else if (s->timer_on)
         timer_arm(&s->timer, s->timer_ns);
 }
 
@@ -239,7 +279,10 @@ void arch_vcpu_run(struct vcpu *v, struct vexit *exit) {
     BUG_ON(c->arch.loaded != v || s->dead);
     BUG_ON(atomic_load(&c->current) != &v->task);
     host_assert_unlocked("arch_vcpu_run");
-    gicv_enter(&s->gicv, cpuif_of(v));
+    if (host_has_harts(v->vm))
+        hart_enter(s);
+    else
+        gicv_enter(&s->gicv, cpuif_of(v));
     host_schedule(WHY_ENTRY);
     *exit = (struct vexit){.kind = VEXIT_NONE};
     s->exit = exit;
@@ -252,6 +295,8 @@ void arch_vcpu_run(struct vcpu *v, struct vexit *exit) {
     }
     exit->ticks = arch_ticks();
     gicv_leave(&s->gicv, cpuif_of(v));
+    if (host_has_harts(v->vm))
+        hart_serve(s, exit);
     if (exit->kind == VEXIT_NONE)
         arch_irq_poll();
     c->arch.inside = NULL;
@@ -259,6 +304,10 @@ void arch_vcpu_run(struct vcpu *v, struct vexit *exit) {
 
 static void leave(struct host_guest_state *s) {
     host_fiber_switch(s->task);
+}
+
+void host_guest_leave(struct host_guest_state *s) {
+    leave(s);
 }
 
 // Before each instruction: an interrupt of the host takes the guest out, as often as there is one.
@@ -274,7 +323,7 @@ void guest_step(struct host_guest *g) {
     host_schedule(WHY_GUEST);
     interruptible(s);
     s->storm = 0;
-    if (g->irq && !g->irq_masked && gicv_candidate(&s->gicv, lr_count_of(g->v)) >= 0) {
+    if (g->irq && !g->irq_masked && candidate(s)) {
         g->irq_masked = true;
         g->irq(g);
         g->irq_masked = false;
@@ -359,7 +408,7 @@ void guest_exit(struct host_guest *g, void *vexit) {
 void guest_halt(struct host_guest *g) {
     struct host_guest_state *s = g->state;
     guest_step(g);
-    if (gicv_candidate(&s->gicv, lr_count_of(g->v)) >= 0)
+    if (candidate(s))
         return;
     if (sched_cpu_contended(cpu_self())) {
         exit_with(g, &(struct vexit){.kind = VEXIT_HALT});
@@ -427,24 +476,47 @@ bool guest_fault(struct host_guest *g) {
 
 // ICC_SGI1R_EL1, §12.2.22: INTID in 27..24, the target list in 15..0.
 void guest_ipi(struct host_guest *g, u32 sgi, u32 target_mask) {
-    exit_with(g, &(struct vexit){.kind = VEXIT_SEND_IPI, .value = (u64)sgi << 24 | (target_mask & 0xffff)});
+    if (host_has_harts(g->v->vm) && sgi)
+        hart_ipi(g, sgi, target_mask);
+    else
+        exit_with(g, &(struct vexit){.kind = VEXIT_SEND_IPI, .value = (u64)sgi << 24 | (target_mask & 0xffff)});
+}
+
+void guest_signal(struct host_guest *g, u32 targets) {
+    if (host_has_harts(g->v->vm))
+        hart_signal(g, targets);
+    else // ISPENDR1
+        guest_mmio_write(g, GUEST_GICD + 0x204, 4, (u64)targets << (GUEST_BELL_IRQ - 32));
+}
+
+void guest_irq_resume(struct host_guest *g) {
+    if (host_has_harts(g->v->vm))
+        hart_wants(g);
 }
 
 u32 guest_irq_ack(struct host_guest *g) {
     host_schedule(WHY_GUEST);
     interruptible(g->state);
+    if (host_has_harts(g->v->vm))
+        return hart_ack(g);
     return gicv_ack(&g->state->gicv, lr_count_of(g->v));
 }
 
 void guest_irq_eoi(struct host_guest *g, u32 intid) {
     host_schedule(WHY_GUEST);
     interruptible(g->state);
-    if (gicv_eoi(&g->state->gicv, lr_count_of(g->v), intid) == GUEST_TIMER_IRQ)
+    if (host_has_harts(g->v->vm))
+        hart_eoi(g, intid);
+    else if (gicv_eoi(&g->state->gicv, lr_count_of(g->v), intid) == GUEST_TIMER_IRQ)
         cpu_self()->arch.vtimer_active = false;
 }
 
 void guest_irq_enable(struct host_guest *g, u32 intid, u8 priority) {
     enum { CTLR = 0, IGROUPR = 0x80, ISENABLER = 0x100, IPRIORITYR = 0x400, IROUTER = 0x6000, WAKER = 0x14 };
+    if (host_has_harts(g->v->vm)) {
+        hart_enable(g, intid, priority);
+        return;
+    }
     u64 gicr = GUEST_GICR + 0x20000ull * g->cpu, sgi = gicr + 0x10000;
     u64 base = intid < 32 ? sgi : GUEST_GICD;
     u64 word = intid / 32 * 4;
@@ -462,12 +534,20 @@ u64 guest_now(struct host_guest *g) {
 }
 
 void guest_timer_set(struct host_guest *g, u64 deadline_ns) {
+    if (host_has_harts(g->v->vm)) {
+        hart_timer_set(g, g->v->vm->arch.clock_start_ns + deadline_ns);
+        return;
+    }
     guest_step(g);
     g->state->timer_ns = g->v->vm->arch.clock_start_ns + deadline_ns;
     g->state->timer_on = true;
 }
 
 void guest_timer_off(struct host_guest *g) {
+    if (host_has_harts(g->v->vm)) {
+        hart_timer_set(g, TIMER_NEVER);
+        return;
+    }
     guest_step(g);
     g->state->timer_on = false;
 }

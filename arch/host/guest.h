@@ -26,6 +26,9 @@ struct host_guest {
 // What the vCPUs of a VM run from its reset on, by the VM's name; a later registration of a name counts. A guest that
 // returns switches its vCPU off, vCPU 0 the machine. Until the next host_init.
 void host_guest_register(const char *vm_name, guest_fn fn);
+// Which interrupt controller the machine of a registered VM has, from its creation on.
+enum host_irqchip { HOST_GIC, HOST_PLIC, HOST_AIA };
+void host_guest_irqchip(const char *vm_name, enum host_irqchip kind);
 // An entry address for CPU_ON that stands for fn; also what a raw image may be entered at.
 u64 host_guest_entry(guest_fn fn);
 
@@ -53,10 +56,15 @@ s32 guest_cpu_suspend(struct host_guest *g); // a standby: goes on afterwards
 bool guest_page_fault(struct host_guest *g, u64 at, bool write, bool exec);
 bool guest_fault(struct host_guest *g);
 
-// The virtual CPU interface of a GICv3, EOImode 0.
+// The virtual CPU interface of a GICv3, EOImode 0. On a machine with harts (HOST_PLIC, HOST_AIA) the same calls mean
+// what hartv.c says; SGIs 1 to 3 are HOST_AIA's alone.
 void guest_ipi(struct host_guest *g, u32 sgi, u32 target_mask); // vCPUs 0…15
 u32 guest_irq_ack(struct host_guest *g);                        // 1023: none
 void guest_irq_eoi(struct host_guest *g, u32 intid);
+// Makes the lines GUEST_BELL_IRQ + n pending, n in the set.
+void guest_signal(struct host_guest *g, u32 targets);
+// After a reset of the vCPU that the interrupt controller has survived.
+void guest_irq_resume(struct host_guest *g);
 // Turns the distributor and this vCPU's redistributor on and enables the INTID at a priority, all through MMIO.
 void guest_irq_enable(struct host_guest *g, u32 intid, u8 priority);
 // The virtual timer (INTID 27), in ns of the guest's clock, which begins at 0 with the VM.
@@ -68,6 +76,11 @@ void guest_timer_off(struct host_guest *g);
 enum {
     GUEST_RAM_BASE = 0x40000000,
     GUEST_GICD = 0x08000000,
+    GUEST_BELL = 0x0a000000, // HOST_PLIC: a word of 8 bytes for each of the lines GUEST_BELL_IRQ + n
+    GUEST_BELL_IRQ = 40,
+    GUEST_PLIC = 0x0c000000,
+    GUEST_APLIC = 0x0d000000,
+    GUEST_IMSIC = 0x28000000,
     GUEST_GICR = 0x080a0000,
     GUEST_UART = 0x09000000,
     GUEST_UART_IRQ = 33,

@@ -6,6 +6,7 @@
 #include "host_internal.h"
 #include "vexit.h"
 #include "vgic.h"
+#include "vm.h"
 
 struct host_gicv { // the hardware's side of struct vgic_cpuif
     u64 lr[VGIC_MAX_LR];
@@ -13,6 +14,12 @@ struct host_gicv { // the hardware's side of struct vgic_cpuif
     u32 eoi_count;
     u8 running[32]; // priorities of the interrupts being served, most urgent last
     u32 running_count;
+};
+
+// What a guest of harts asks of its hypervisor, in arch_vcpu_run.
+struct hart_call {
+    enum { HART_NOTHING, HART_TIMER, HART_CLAIM, HART_CSR } what;
+    u64 select, value; // value: also the answer
 };
 
 struct host_guest_state {
@@ -31,11 +38,39 @@ struct host_guest_state {
     u64 timer_ns;       // CVAL, on the arch_now_ns() scale
     struct timer timer; // stands in for the hardware's while the vCPU is not loaded
     struct host_gicv gicv;
+    struct { // of a machine with harts: vsip and vsie
+        u32 levels, enabled;
+        bool soft;
+    } hart;
+    struct hart_call call;
     u32 storm; // maintenance interrupts in a row without an instruction in between
 };
 
 struct host_guest_state *host_guest_of(struct vcpu *v);
 bool host_timer_level(const struct host_guest_state *s);
+// Out of the guest with *s->exit; returns at the next entry.
+void host_guest_leave(struct host_guest_state *s);
+
+static inline bool host_has_harts(const struct vm *vm) {
+    return vm->arch.irqchip != HOST_GIC;
+}
+
+// hartv.c
+[[nodiscard]] int host_harts_create(struct vm *vm);
+void host_harts_destroy(struct vm *vm);
+void hart_enter(struct host_guest_state *s);
+void hart_load(struct host_guest_state *s);
+void hart_save(struct host_guest_state *s);
+u32 hart_pending(const struct host_guest_state *s); // and enabled
+void hart_serve(struct host_guest_state *s, struct vexit *exit);
+void hart_timer_expired(struct vcpu *v);
+void hart_timer_set(struct host_guest *g, u64 at_ns); // TIMER_NEVER: off
+void hart_ipi(struct host_guest *g, u32 sgi, u32 targets);
+void hart_signal(struct host_guest *g, u32 targets);
+u32 hart_ack(struct host_guest *g);
+void hart_eoi(struct host_guest *g, u32 irq);
+void hart_enable(struct host_guest *g, u32 irq, u8 priority);
+void hart_wants(struct host_guest *g);
 
 // Entry, exit, load and save as include/vgic.h states them. cif is NULL for a VM without a vGIC.
 void gicv_enter(struct host_gicv *h, struct vgic_cpuif *cif);

@@ -10,6 +10,8 @@
 // Called by a panic before it aborts; may not return.
 extern void (*host_panic_hook)(const char *text);
 
+struct vm;
+
 struct host_machine {
     struct host_options opt;
     bool active;   // inside host_run or host_boot
@@ -65,6 +67,9 @@ struct host_guest_hooks {
     bool (*irq)(const struct cpu *cpu);       // it does now
     void (*take)(struct cpu *cpu);            // handle it
     void (*reset)(void);                      // a new machine: forget all
+    void (*choose)(struct vm *vm);            // fills in vm->arch.irqchip
+    int (*harts_create)(struct vm *vm);       // what a machine with harts has for a GIC
+    void (*harts_destroy)(struct vm *vm);
 };
 extern const struct host_guest_hooks *host_guest_hooks;
 // What the UART's interrupt calls; set by host_uart_attach().

@@ -306,11 +306,6 @@ void arch_ctx_switch(struct arch_ctx *from, struct arch_ctx *to) {
     host_fiber_switch(to->fiber);
 }
 
-void arch_stack_guard(void *page, bool on) { // a task runs on its fiber's stack, which the sanitizer watches
-    (void)page;
-    (void)on;
-}
-
 u64 arch_now_ns(void) {
     return m->now_ns;
 }
@@ -436,6 +431,7 @@ void host_init(const struct host_options *options) {
 
 static enum host_end run_boot_flow(void (*fn)(void *)) {
     page_init(&m->board, pa(0), pa(0));
+    stack_init();
     cpus[0].arch.started = true;
     cpus[0].arch.timer_deadline_ns = TIMER_NEVER;
     cpus[0].arch.resume = host_fiber_new(&job, fn, NULL);

@@ -2,6 +2,9 @@
 // The riscv64 types embedded in core structures, and the inline part of the seam.
 #pragma once
 
+#include <stdatomic.h>
+
+#include "sbi.h"
 #include "types.h"
 
 struct cpu;
@@ -13,6 +16,7 @@ struct arch_cpu {
     u64 hstatus_vtw;             // HSTATUS_VTW as it is in the hardware
     u64 vm_id;                   // whose translations the TLB holds, where there are too few VMIDs to tell them apart
     struct vcpu *fp_owner;       // whose floating-point registers are in the hardware
+    struct vcpu *vector_owner;   // and whose vector registers
     struct vcpu *file_owner[64]; // by guest interrupt file
     u32 irq_context;             // the external interrupt controller's number for this hart
 };
@@ -22,6 +26,8 @@ struct arch_ctx {
     u64 ra, sp;
     u64 s[12];
 };
+
+enum vcpu_suspend { VCPU_AWAKE, VCPU_ASLEEP, VCPU_ASLEEP_LOSING }; // SBI HSM; the last one loses the registers
 
 // The guest's registers. entry.S knows the layout of the first part; sscratch points here while the guest runs.
 struct arch_vcpu {
@@ -44,17 +50,21 @@ struct arch_vcpu {
     bool file_is_new;   // to be emptied before the guest sees it
     u64 vstimecmp;      // without Sstc: what the guest set last
     bool vssip;         // saved: a software interrupt is pending
-    bool suspended;     // in a suspend that loses the registers: the timer goes on
+    _Atomic u8 suspend; // enum vcpu_suspend; other harts may ask
     struct cpu *fp_cpu; // on which the floating-point registers were last; they may still be there
     u64 f[32];
     u64 fcsr;
+    struct cpu *vector_cpu;
+    struct riscv64_vector *vector; // nullptr: the harts have none
     struct riscv64_timers *timers; // stands in for vstimecmp while not loaded
 };
 
 struct arch_vm {
+    struct sbi_guest sbi;
     u64 hgatp;
     u64 htimedelta;
     struct vaplic *aplic; // nullptr: the guest has a PLIC
+    struct vimsic *imsic; // nullptr: its vCPUs have interrupt files of the hardware's
     u64 files;            // bit n: guest interrupt file n is one of its vCPUs'
     u8 last_vcpu[64];     // by CPU: the vCPU of this VM that ran there last + 1, 0: none
 };

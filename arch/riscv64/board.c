@@ -76,7 +76,7 @@ struct gpa_range arch_guest_ram_hole(void) {
 }
 
 int arch_guest_devices(struct vm *vm) {
-    int err = vplic_create(vm, gpa(GUEST_PLIC));
+    int err = features.messages ? vplic_create_lines(vm) : vplic_create(vm, gpa(GUEST_PLIC));
     if (!err)
         err = v16550_create(vm, &vm->bus, gpa(GUEST_UART), V16550_SIZE, GUEST_UART_IRQ);
     if (!err)
@@ -85,9 +85,7 @@ int arch_guest_devices(struct vm *vm) {
         return err;
     for (u32 i = 0; i < vm->vcpu_count; i++)
         vm->vcpus[i]->arch.cpuif = vplic_cpuif(vm->vcpus[i]);
-    if (features.guest_files && !imsic_vm_create(vm))
-        log_info("%s: no guest interrupt files left: it gets an emulated PLIC", vm->cfg.name);
-    return 0;
+    return features.messages ? imsic_vm_create(vm) : 0;
 }
 
 void arch_guest_devices_fini(struct vm *vm) {
@@ -102,6 +100,7 @@ int arch_vm_init(struct vm *vm) {
         return -ENOSPC;
     u64 vmid = vm->id & (BIT(features.vmid_bits) - 1);
     vm->arch.hgatp = features.guest_mode << ATP_MODE_SHIFT | field_set(HGATP_VMID, vmid) | vm->s2.root.v >> PAGE_SHIFT;
+    sbi_vm_init(vm);
     arch_vm_flush(vm, gpa(0), 0); // what an earlier VM with this number left
     return 0;
 }
@@ -113,7 +112,7 @@ void arch_vm_fini(struct vm *vm) {
 void arch_vm_reset(struct vm *vm) {
     memset(vm->arch.last_vcpu, 0, sizeof(vm->arch.last_vcpu));
     for (u32 i = 0; i < vm->vcpu_count; i++)
-        vm->vcpus[i]->arch.suspended = false;
+        atomic_store_explicit(&vm->vcpus[i]->arch.suspend, VCPU_AWAKE, memory_order_relaxed);
     vm->arch.htimedelta = -arch_ticks(); // the guest's clock starts at 0
     if (imsic_vm_reset(vm) != 0)
         log_error("%s: no memory to map its interrupt files: it gets no interrupts", vm->cfg.name);

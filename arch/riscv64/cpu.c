@@ -2,6 +2,7 @@
 // A physical CPU: what it can do, the hypervisor's own mapping, trap configuration, contexts.
 #include <string.h>
 
+#include "hostmap.h"
 #include "log.h"
 #include "page.h"
 #include "pgtable.h"
@@ -12,9 +13,7 @@
     (BIT(0) | BIT(CAUSE_FETCH_ACCESS) | BIT(CAUSE_ILLEGAL) | BIT(CAUSE_BREAKPOINT) | BIT(CAUSE_LOAD_MISALIGNED) |      \
      BIT(CAUSE_LOAD_ACCESS) | BIT(CAUSE_STORE_MISALIGNED) | BIT(CAUSE_STORE_ACCESS) | BIT(CAUSE_ECALL_U) |             \
      BIT(CAUSE_FETCH_PAGE) | BIT(CAUSE_LOAD_PAGE) | BIT(CAUSE_STORE_PAGE) | BIT(CAUSE_SOFTWARE_CHECK))
-#define HENVCFG_GUEST (ENVCFG_STCE | ENVCFG_PBMTE | ENVCFG_CBZE | ENVCFG_CBCFE | ENVCFG_CBIE_INVAL_FLUSHES)
 
-struct pgtable host_pt;
 struct riscv64_features features;
 
 // ── What the harts can do ───────────────────────────────────────────────────────────────────────────────────────────
@@ -66,6 +65,17 @@ static u32 vmid_bits(void) {
     return (u32)__builtin_popcountll(vmid);
 }
 
+static u32 vector_probe(const struct board *board) {
+    csr_set(CSR_SSTATUS, SSTATUS_VS_INITIAL);
+    bool is_there =
+        (csr_read(CSR_SSTATUS) & SSTATUS_VS) && (board_has_isa(board, "v") || board_has_isa(board, "zve32x"));
+    struct may_fault vlenb = {.failed = 1};
+    if (is_there)
+        vlenb = may_read_vlenb();
+    csr_clear(CSR_SSTATUS, SSTATUS_VS);
+    return vlenb.failed ? 0 : (u32)vlenb.value;
+}
+
 // How much CBO.ZERO zeroes: the device tree says so, the hart shows it.
 static void cbo_zero_probe(void) {
     static alignas(PAGE_SIZE) u8 page[PAGE_SIZE];
@@ -89,6 +99,8 @@ void features_probe(const struct board *board) {
     csr_set(CSR_SSTATUS, SSTATUS_FS_INITIAL);
     features.fp = (csr_read(CSR_SSTATUS) & SSTATUS_FS) && board_has_isa(board, "d");
     csr_clear(CSR_SSTATUS, SSTATUS_FS);
+    features.vlenb = vector_probe(board);
+    features.aia = !may_read_vsiselect().failed;
     features.guest_mode = guest_mode();
     features.vmid_bits = vmid_bits();
     features.host_mode = host_mode(board);
@@ -97,48 +109,16 @@ void features_probe(const struct board *board) {
 }
 
 // ── The hypervisor's own mapping ────────────────────────────────────────────────────────────────────────────────────
-static void map(u64 start, u64 end, u32 attr, const char *what) {
-    start = align_down(start, PAGE_SIZE);
-    end = align_up(end, PAGE_SIZE);
-    if (start < end && pgtable_map(&host_pt, start, pa(start), end - start, attr) != 0)
-        panic("cannot map %s (%#lx-%#lx)", what, (unsigned long)start, (unsigned long)end);
-}
-
-// RAM is RW and never executable, except for our own image, which gets its sections' permissions.
-static void map_ram(const struct region *r) {
-    u64 start = align_up(r->base, PAGE_SIZE), end = align_down(r->base + r->size, PAGE_SIZE);
-    u64 image = (u64)__image_start, image_end = align_up((u64)__image_end, PAGE_SIZE);
-    if (image < start || image >= end) {
-        map(start, end, PT_READ | PT_WRITE, "RAM");
-        return;
-    }
-    map(start, image, PT_READ | PT_WRITE, "RAM");
-    map(image, (u64)__text_end, PT_READ | PT_EXEC, "text");
-    map((u64)__text_end, (u64)__rodata_end, PT_READ, "rodata");
-    map((u64)__rodata_end, image_end, PT_READ | PT_WRITE, "data");
-    map(image_end, end, PT_READ | PT_WRITE, "RAM");
-}
-
-static void map_device(u64 base, u64 size, const char *what) {
-    if (size)
-        map(base, base + size, PT_READ | PT_WRITE | PT_DEVICE, what);
-}
-
 void arch_memory_init(const struct board *board) {
-    if (pgtable_init(&host_pt, PT_HOST) != 0)
-        panic("no memory for the hypervisor's page tables");
-    for (u32 i = 0; i < board->memory_count; i++)
-        map_ram(&board->memory[i]);
+    hostmap_init(board, &(struct image_layout){.start = (u64)__image_start,
+                                               .text_end = (u64)__text_end,
+                                               .rodata_end = (u64)__rodata_end,
+                                               .end = (u64)__image_end});
     if (board->uart.base)
-        map_device(board->uart.base, MAX(board->uart.size, 0x100), "UART");
-    map_device(board->irqchip.dist.base, board->irqchip.dist.size, "interrupt controller");
+        hostmap_device(board->uart.base, MAX(board->uart.size, 0x100), "UART");
+    hostmap_device(board->irqchip.dist.base, board->irqchip.dist.size, "interrupt controller");
     for (u32 i = 0; i < board->irqchip.redist_count; i++)
-        map_device(board->irqchip.redist[i].base, board->irqchip.redist[i].size, "IMSIC");
-    u64 fdt = board->fdt.base, fdt_end = fdt + board->fdt.size;
-    struct pt_mapping m;
-    if (fdt_end > fdt &&
-        pgtable_lookup(&host_pt, fdt, &m) != 0) // handed over in memory that it does not describe itself
-        map(fdt, fdt_end, PT_READ, "device tree");
+        hostmap_device(board->irqchip.redist[i].base, board->irqchip.redist[i].size, "IMSIC");
     sfence_vma();
     csr_write(CSR_SATP, features.host_mode << ATP_MODE_SHIFT | host_pt.root.v >> PAGE_SHIFT);
     sfence_vma();
@@ -146,18 +126,36 @@ void arch_memory_init(const struct board *board) {
     irqhw_init(board);
 }
 
-void arch_stack_guard(void *page, bool on) {
-    u64 at = (u64)page;
-    int err =
-        on ? pgtable_unmap(&host_pt, at, PAGE_SIZE) : pgtable_map(&host_pt, at, pa(at), PAGE_SIZE, PT_READ | PT_WRITE);
-    if (err != 0) {
-        log_warn("a stack at %p has no guard page: no memory for a page table", page);
-        return;
-    }
-    arch_host_flush(at, PAGE_SIZE);
+// ── A CPU ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+// What a guest may use is what its ISA string says. Page-table entries that the hart marks itself (Svadu) are as the
+// machine has them: only where its own harts do nothing else.
+static u64 henvcfg(void) {
+    const struct board *board = features.board;
+    u64 value = features.sstc ? ENVCFG_STCE : 0;
+    if (board_has_isa(board, "svpbmt"))
+        value |= ENVCFG_PBMTE;
+    if (board_has_isa(board, "svadu") && !board_has_isa(board, "svade"))
+        value |= ENVCFG_ADUE;
+    if (features.cbo_zero && board_has_isa(board, "zicboz"))
+        value |= ENVCFG_CBZE;
+    if (features.cbo_zero && board_has_isa(board, "zicbom"))
+        value |= ENVCFG_CBCFE | ENVCFG_CBIE_INVAL_FLUSHES;
+    return value;
 }
 
-// ── A CPU ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+// Extensions with state of their own stay out of the guests' reach (Smstateen); what is theirs, a vCPU's load allows.
+static void stateen_init(void) {
+    csr_write(CSR_HSTATEEN0, STATEEN0_ENVCFG);
+    csr_write(CSR_SSTATEEN0, 0);
+}
+
+static void aia_init(void) {
+    csr_write(CSR_HVIEN, 0);
+    csr_write(CSR_HVICTL, 0);
+    csr_write(CSR_HVIPRIO1, 0);
+    csr_write(CSR_HVIPRIO2, 0);
+}
+
 // Everything in HS-mode that the guests see through, the same on each CPU.
 static void hyp_regs_init(void) {
     csr_write(CSR_HSTATUS, HSTATUS_VSXL_64);
@@ -170,13 +168,15 @@ static void hyp_regs_init(void) {
     csr_write(CSR_HCOUNTEREN, COUNTEREN_CY_TM_IR);
     csr_write(CSR_HTIMEDELTA, 0);
     if (features.senvcfg) {
-        csr_write(CSR_HENVCFG, features.sstc ? HENVCFG_GUEST : HENVCFG_GUEST & ~ENVCFG_STCE);
+        csr_write(CSR_HENVCFG, henvcfg());
         features.henvcfg = csr_read(CSR_HENVCFG);
     }
     if (features.sstc)
         csr_write(CSR_VSTIMECMP, ~0ull);
     if (features.hstateen)
-        csr_write(CSR_HSTATEEN0, STATEEN0_ENVCFG | (features.guest_files ? STATEEN0_AIA : 0));
+        stateen_init();
+    if (features.aia && board_has_isa(features.board, "ssaia")) // indirect registers come without the rest as well
+        aia_init();
     hfence_gvma();
     hfence_vvma();
 }

@@ -96,6 +96,8 @@ static bool decode_virtual(struct vcpu *v, struct vexit *exit) {
         exit->kind = VEXIT_HALT;
         skip = halt_ends_at_once(v);
     }
+    if (v->vm->arch.imsic && imsic_emulate(v, insn))
+        skip = true;
     if (skip)
         v->arch.sepc += 4;
     return skip;
@@ -107,7 +109,7 @@ bool decode_sync(struct vcpu *v, u64 scause, struct vexit *exit) {
         return decode_access(v, scause, exit); // not through the switch: nothing comes as often
     switch (scause) {
     case CAUSE_ECALL_VS:
-        return sbi_decode(v, exit);
+        return sbi_exit(v, exit);
     case CAUSE_VIRTUAL_INSTRUCTION:
         return decode_virtual(v, exit);
     case CAUSE_FETCH_GUEST_PAGE:
@@ -146,7 +148,6 @@ void arch_vcpu_finish(struct vcpu *v, const struct vexit *exit) {
     case VEXIT_CPU_SUSPEND:
     case VEXIT_CPU_INFO:
         sbi_finish(v, exit);
-        v->arch.sepc += 4;
         return;
     default:
         return;

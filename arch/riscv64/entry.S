@@ -16,6 +16,12 @@
 
 #define CAUSE_ECALL_VS 10
 
+#define VECTOR_VSTART  0
+#define VECTOR_VCSR    8
+#define VECTOR_VL      16
+#define VECTOR_VTYPE   24
+#define VECTOR_V       32
+
 #define FRAME_SIZE     112
 #define FRAME_VCPU     104
 
@@ -291,6 +297,8 @@ may_fault_start:
     csr_read_function may_read_stimecmp, 0x14d
     csr_read_function may_read_senvcfg, 0x10a
     csr_read_function may_read_hstateen0, 0x60c
+    csr_read_function may_read_vsiselect, 0x250
+    csr_read_function may_read_vlenb, 0xc22
     .globl  may_fetch16
 may_fetch16:                          // (gva): HLVX.HU, the guest's code
     .insn   r 0x73, 4, 0x32, a1, a0, x3
@@ -315,13 +323,12 @@ may_fault_failed:
 // The floating-point registers: switched with the vCPU only, the hypervisor has no use for them.
     .option push
     .option arch, +d
-// u64 fp_save(u64 *f): returns fcsr
+// void fp_save(u64 *f): the registers only
     .globl  fp_save
 fp_save:
     .irp    n, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31
     fsd     f\n, 8 * \n(a0)
     .endr
-    frcsr   a0
     ret
 // void fp_load(const u64 *f, u64 fcsr)
     .globl  fp_load
@@ -330,5 +337,43 @@ fp_load:
     fld     f\n, 8 * \n(a0)
     .endr
     fscsr   a1
+    ret
+    .option pop
+
+// The vector registers, likewise. Whole-register moves begin at vstart, whatever vl and vtype are (V 1.0 §7.9).
+    .option push
+    .option arch, +v
+// void vector_save(struct riscv64_vector *to): the registers only
+    .globl  vector_save
+vector_save:
+    csrr    t0, vstart
+    csrr    t4, vlenb
+    csrw    vstart, zero
+    addi    a0, a0, VECTOR_V
+    slli    t4, t4, 3
+    .irp    n, 0, 8, 16, 24
+    vs8r.v  v\n, (a0)
+    add     a0, a0, t4
+    .endr
+    csrw    vstart, t0                // they may stay here for the same vCPU
+    ret
+// void vector_load(const struct riscv64_vector *from)
+    .globl  vector_load
+vector_load:
+    ld      t0, VECTOR_VSTART(a0)
+    ld      t1, VECTOR_VCSR(a0)
+    ld      t2, VECTOR_VL(a0)
+    ld      t3, VECTOR_VTYPE(a0)
+    csrr    t4, vlenb
+    csrw    vstart, zero
+    addi    a0, a0, VECTOR_V
+    slli    t4, t4, 3
+    .irp    n, 0, 8, 16, 24
+    vl8re8.v v\n, (a0)
+    add     a0, a0, t4
+    .endr
+    vsetvl  zero, t2, t3              // vl is at most what vtype allows, so it is taken as it is; without a type both are 0
+    csrw    vcsr, t1
+    csrw    vstart, t0                // last: vsetvl clears it
     ret
     .option pop

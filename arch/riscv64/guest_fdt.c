@@ -13,17 +13,21 @@
 #include "vgoldfish_rtc.h"
 #include "vm.h"
 
-enum { ISA_MAX = 640, UART_CLOCK_HZ = 3686400, IRQ_LEVEL_HIGH = 4 };
+enum { ISA_MAX = 1024, UART_CLOCK_HZ = 3686400, IRQ_LEVEL_HIGH = 4 };
 
 // What a guest may use of the host's ISA, in canonical order: what has no state but the registers that we move, and
 // nothing that traps or that a guest could do harm with.
-static const char *const single_letters[] = {"i", "m", "a", "f", "d", "c"};
+static const char *const single_letters[] = {"i", "m", "a", "f", "d", "c", "v"};
 static const char *const multi_letter[] = {
-    "zicbom",   "zicbop",    "zicboz",      "ziccamoa", "ziccif",  "zicclsm", "ziccrse", "zicntr", "zicond", "zicsr",
-    "zifencei", "zihintntl", "zihintpause", "zimop",    "za64rs",  "zaamo",   "zabha",   "zacas",  "zalrsc", "zawrs",
-    "zfa",      "zfh",       "zfhmin",      "zca",      "zcb",     "zcd",     "zcmop",   "zba",    "zbb",    "zbc",
-    "zbkb",     "zbkc",      "zbkx",        "zbs",      "zknd",    "zkne",    "zknh",    "zksed",  "zksh",   "zkt",
-    "ssaia",    "sstc",      "svade",       "svinval",  "svnapot", "svpbmt",  "svvptc",
+    "zicbom", "zicbop",   "zicboz",    "ziccamoa",    "ziccif", "zicclsm", "ziccrse", "zicntr",  "zicond",
+    "zicsr",  "zifencei", "zihintntl", "zihintpause", "zimop",  "za64rs",  "zaamo",   "zabha",   "zacas",
+    "zalrsc", "zawrs",    "zfa",       "zfh",         "zfhmin", "zca",     "zcb",     "zcd",     "zcmop",
+    "zba",    "zbb",      "zbc",       "zbkb",        "zbkc",   "zbkx",    "zbs",     "zknd",    "zkne",
+    "zknh",   "zksed",    "zksh",      "zkt",         "zvbb",   "zvbc",    "zve32f",  "zve32x",  "zve64d",
+    "zve64f", "zve64x",   "zvfbfmin",  "zvfbfwma",    "zvfh",   "zvfhmin", "zvkb",    "zvkg",    "zvkn",
+    "zvknc",  "zvkned",   "zvkng",     "zvknha",      "zvknhb", "zvks",    "zvksc",   "zvksed",  "zvksg",
+    "zvksh",  "zvkt",     "ssaia",     "sstc",        "svade",  "svadu",   "svinval", "svnapot", "svpbmt",
+    "svvptc",
 };
 
 static bool guest_has(const char *extension, bool with_aia) {
@@ -35,6 +39,10 @@ static bool guest_has(const char *extension, bool with_aia) {
         return with_aia;
     if (strcmp(extension, "svpbmt") == 0)
         return features.henvcfg & ENVCFG_PBMTE;
+    if (strcmp(extension, "svadu") == 0)
+        return features.henvcfg & ENVCFG_ADUE;
+    if (extension[0] == 'v' || strncmp(extension, "zv", 2) == 0)
+        return features.vlenb;
     if (strcmp(extension, "zicboz") == 0)
         return features.cbo_zero && (features.henvcfg & ENVCFG_CBZE);
     if (strcmp(extension, "zicbom") == 0)
@@ -143,7 +151,7 @@ static int gen_imsic(const struct vm *vm, void *fdt) {
     }
     int err = fdt_begin_node(fdt, "interrupt-controller@28000000");
     err |= fdt_property_u32(fdt, "phandle", imsic_phandle(vm));
-    err |= fdt_property_u32(fdt, "riscv,num-ids", features.board->irqchip.ids);
+    err |= fdt_property_u32(fdt, "riscv,num-ids", imsic_ids());
     err |= fdt_gen_reg(fdt, GUEST_IMSIC, PAGE_SIZE * vm->cfg.cpus);
     err |= fdt_gen_cells(fdt, "interrupts-extended", wires, 2 * vm->cfg.cpus);
     err |= fdt_property(fdt, "msi-controller", "", 0);

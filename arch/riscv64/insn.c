@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "insn.h"
 
-enum { OP_LOAD = 0x03, OP_STORE = 0x23 };
+enum { OP_LOAD = 0x03, OP_STORE = 0x23, OP_SYSTEM = 0x73 };
 enum { F3_B = 0, F3_H = 1, F3_W = 2, F3_D = 3, F3_UNSIGNED = 4 };
 
 static u32 bits(u32 value, u32 high, u32 low) {
@@ -66,4 +66,13 @@ bool insn_access(u32 insn, struct insn_access *out) {
     if (out->write)
         return funct3 <= F3_D;
     return opcode == OP_LOAD && funct3 <= (F3_W | F3_UNSIGNED);
+}
+
+bool insn_csr(u32 insn, struct insn_csr *out) {
+    u32 funct3 = bits(insn, 14, 12), op = funct3 & 3;
+    *out = (struct insn_csr){.nr = (u16)bits(insn, 31, 20), .rd = (u8)bits(insn, 11, 7), .rs1 = (u8)bits(insn, 19, 15)};
+    out->op = (enum insn_csr_op)op;
+    out->immediate = funct3 & 4;
+    out->writes = op == CSR_OP_WRITE || out->rs1 != 0;
+    return bits(insn, 6, 0) == OP_SYSTEM && op != 0;
 }

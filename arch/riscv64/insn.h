@@ -15,3 +15,16 @@ struct insn_access {
 bool insn_access(u32 insn, struct insn_access *out);
 // A 16-bit load or store of an integer register, from its low half, in htinst's form; 0: not one. Any.
 u32 insn_expand(u32 insn);
+
+// An access to a control and status register (Zicsr).
+enum insn_csr_op : u8 { CSR_OP_WRITE = 1, CSR_OP_SET, CSR_OP_CLEAR };
+struct insn_csr {
+    u16 nr;
+    u8 rd;
+    u8 rs1; // or, if immediate, the value itself
+    enum insn_csr_op op;
+    bool immediate;
+    bool writes; // a set or clear from x0, or of 0, only reads
+};
+// False: not such an instruction. Any.
+bool insn_csr(u32 insn, struct insn_csr *out);

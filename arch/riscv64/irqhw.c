@@ -157,8 +157,11 @@ void arch_cpu_kick(struct cpu *cpu) {
 
 void arch_irq_poll(void) {
     u64 pending = csr_read(CSR_SIP);
-    if (pending & BIT(IRQ_SSI))
+    if (pending & BIT(IRQ_SSI)) {
         csr_clear(CSR_SIP, BIT(IRQ_SSI)); // a kick: to come out was all
+        if (unlikely(report_in_progress()))
+            arch_halt();
+    }
     if (pending & BIT(IRQ_STI))
         timer_expire();
     if (pending & BIT(IRQ_SEI))

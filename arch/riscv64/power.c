@@ -26,7 +26,7 @@ bool sbi_has(u64 extension) {
     return r.error == 0 && r.value != 0;
 }
 
-void rfence_cpus(u64 set, enum rfence_function function, u64 start, u64 size, u64 arg) {
+void rfence_cpus(u64 set, enum sbi_fence function, u64 start, u64 size, u64 arg) {
     while (set) {
         u64 base = ~0ull, mask = 0;
         for (u64 m = set; m; m &= m - 1)
@@ -43,7 +43,7 @@ void rfence_cpus(u64 set, enum rfence_function function, u64 start, u64 size, u6
     }
 }
 
-void rfence_others(enum rfence_function function, u64 start, u64 size, u64 arg) {
+void rfence_others(enum sbi_fence function, u64 start, u64 size, u64 arg) {
     u64 set = 0;
     for (u32 i = 0; i < cpu_count; i++)
         if (&cpus[i] != cpu_self() && atomic_load_explicit(&cpus[i].online, memory_order_relaxed))

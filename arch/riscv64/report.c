@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "console.h"
+#include "hostmap.h"
 #include "riscv64.h"
 #include "task.h"
 
@@ -53,10 +54,25 @@ static void where(void) {
     print("CPU %u, task %s", cpu->id, t ? t->name : "(none)");
 }
 
+static _Atomic bool reporting;
+
+bool report_in_progress(void) {
+    return atomic_load_explicit(&reporting, memory_order_relaxed);
+}
+
+// One report is enough, and a fault within it must not recurse. The other CPUs stop where they next look: their guests
+// must not go on without anybody to serve them.
+static void report_begin(void) {
+    if (atomic_exchange_explicit(&reporting, true, memory_order_seq_cst))
+        arch_halt();
+    struct cpu *self = host_pt.root.v ? cpu_self() : nullptr;
+    for (u32 i = 0; self && i < cpu_count; i++)
+        if (&cpus[i] != self && atomic_load_explicit(&cpus[i].online, memory_order_relaxed))
+            arch_cpu_kick(&cpus[i]);
+}
+
 void panic_at(const char *file, int line, const char *fmt, ...) {
-    static _Atomic bool reporting;
-    if (atomic_exchange_explicit(&reporting, true, memory_order_relaxed))
-        arch_halt(); // one report is enough, and a fault within it must not recurse
+    report_begin();
     char text[160];
     va_list ap;
     va_start(ap, fmt);
@@ -100,12 +116,14 @@ void hyp_fault_report(const u64 *x) {
     static const char *const names[] = {"",   "ra", "sp", "gp", "tp",  "t0",  "t1", "t2", "s0", "s1", "a0",
                                         "a1", "a2", "a3", "a4", "a5",  "a6",  "a7", "s2", "s3", "s4", "s5",
                                         "s6", "s7", "s8", "s9", "s10", "s11", "t3", "t4", "t5", "t6"};
-    u64 scause = csr_read(CSR_SCAUSE), sepc = csr_read(CSR_SEPC);
+    u64 scause = csr_read(CSR_SCAUSE), sepc = csr_read(CSR_SEPC), stval = csr_read(CSR_STVAL);
+    report_begin();
     console_flush();
     print("\r\nbulkhead: FAULT in the hypervisor: %s", cause_name(scause));
     where();
-    print("pc image+%#lx  scause %lx  stval %016lx  sstatus %016lx", (unsigned long)(sepc - (u64)__image_start),
-          (unsigned long)scause, (unsigned long)csr_read(CSR_STVAL), (unsigned long)csr_read(CSR_SSTATUS));
+    print("pc %s%#lx  scause %lx  stval %016lx  sstatus %016lx", in_text(sepc) ? "image+" : "",
+          (unsigned long)(in_text(sepc) ? sepc - (u64)__image_start : sepc), (unsigned long)scause,
+          (unsigned long)stval, (unsigned long)csr_read(CSR_SSTATUS));
     for (u32 i = 1; i < 31; i += 3)
         print("%-3s %016lx  %-3s %016lx  %-3s %016lx", names[i], (unsigned long)x[i], names[i + 1],
               (unsigned long)x[i + 1], names[i + 2], (unsigned long)x[i + 2]);

@@ -1,76 +1,48 @@
 // SPDX-License-Identifier: Apache-2.0
-// Firmware calls of a guest: SBI 2.0. What touches another vCPU's task or a life cycle leaves as an exit; the rest is
-// answered here, most of it in sbi_fast(), right from the trap vector. Nothing is forwarded to the host's firmware as
-// it is.
+// Firmware calls of a guest, carried out: sbi_decode.c says what is asked. What touches another vCPU's task or a life
+// cycle leaves as an exit; the rest is answered here, most of it in sbi_fast(), right from the trap vector. Nothing is
+// forwarded to the host's firmware as it is.
+#include "sbi.h"
+
+#include <string.h>
+
 #include "console.h"
 #include "gmem.h"
 #include "hypercall.h"
 #include "riscv64.h"
+#include "v16550.h"
 #include "vm.h"
 
-enum : u64 {
-    LEGACY_SET_TIMER = 0,
-    LEGACY_PUTCHAR = 1,
-    LEGACY_GETCHAR = 2,
-    LEGACY_CLEAR_IPI = 3,
-    LEGACY_SEND_IPI = 4,
-    LEGACY_FENCE_I = 5,
-    LEGACY_SFENCE_VMA = 6,
-    LEGACY_SFENCE_VMA_ASID = 7,
-    LEGACY_SHUTDOWN = 8,
-    SBI_BULKHEAD = 0x0a42484b, // firmware-specific space: our own hypercalls
-};
-enum : u32 { SPEC_VERSION = 2 << 24, IMPLEMENTATION_ID = 0x42484b, IMPLEMENTATION_VERSION = 1 };
-enum base_function { BASE_SPEC, BASE_IMPLEMENTATION, BASE_VERSION, BASE_PROBE, BASE_VENDOR, BASE_ARCH, BASE_MACHINE };
-enum hsm_function { HSM_START, HSM_STOP, HSM_STATUS, HSM_SUSPEND };
-enum hsm_state { HSM_STARTED, HSM_STOPPED, HSM_START_PENDING };
-enum : u64 { SUSPEND_RETENTIVE = 0, SUSPEND_NON_RETENTIVE = 0x80000000 };
-enum srst_type { SRST_SHUTDOWN, SRST_COLD_REBOOT, SRST_WARM_REBOOT };
-enum dbcn_function { DBCN_WRITE, DBCN_READ, DBCN_WRITE_BYTE };
-#define SBI_SUCCESS 0ull
-#define SBI_FAILED (~0ull)            // -1
-#define SBI_NOT_SUPPORTED (~0ull - 1) // -2
-#define SBI_INVALID_PARAM (~0ull - 2)
-#define SBI_DENIED (~0ull - 3)
-#define SBI_INVALID_ADDRESS (~0ull - 4)
-#define SBI_ALREADY_AVAILABLE (~0ull - 5)
-#define SBI_ALREADY_STARTED (~0ull - 6)
-#define ALL_HARTS (~0ull)
-#define FENCE_PAGES_MAX 64 // above that, everything is forgotten
+enum { FENCE_PAGES_MAX = 64 }; // above that, everything is forgotten
 
-static u64 vm_harts(const struct vcpu *v) {
-    return BIT(v->vm->vcpu_count) - 1; // at most 16
+void sbi_vm_init(struct vm *vm) {
+    struct sbi_guest *guest = &vm->arch.sbi;
+    *guest = (struct sbi_guest){.harts = vm->cfg.cpus, .ram = arch_guest_ram_base(), .ram_size = vm->cfg.memory};
+    static_assert(sizeof(guest->machine_id) == sizeof(features.machine_id));
+    memcpy(guest->machine_id, features.machine_id, sizeof(guest->machine_id));
 }
 
-// A hart mask and its base (§3.1) → a set of vCPUs; false: it names a hart that does not exist.
-static bool harts_of(const struct vcpu *v, u64 mask, u64 base, u64 *set) {
-    u64 all = vm_harts(v);
-    if (base == ALL_HARTS)
-        *set = all;
-    else if (mask == 0)
-        *set = 0;
-    else if (base >= v->vm->vcpu_count || mask & ~(all >> base))
-        return false;
-    else
-        *set = mask << base;
-    return true;
+static inline void answer(struct vcpu *v, struct sbi_op op) {
+    v->arch.x[10] = (u64)op.error;
+    if (!op.legacy)
+        v->arch.x[11] = op.value;
 }
 
 // ── Remote fences ───────────────────────────────────────────────────────────────────────────────────────────────────
-static void fence_here(enum rfence_function function, u64 start, u64 size, u64 asid) {
-    bool by_asid = function == RFENCE_HFENCE_VVMA_ASID;
-    if (function == RFENCE_FENCE_I) {
+static void fence_here(const struct sbi_op *op) {
+    bool by_asid = op->fence == RFENCE_SFENCE_VMA_ASID;
+    if (op->fence == RFENCE_FENCE_I) {
         fence_i();
-    } else if ((start == 0 && size == 0) || size > FENCE_PAGES_MAX * PAGE_SIZE) {
+    } else if (op->size > FENCE_PAGES_MAX * PAGE_SIZE) {
         if (by_asid)
-            hfence_vvma_asid(asid);
+            hfence_vvma_asid(op->asid);
         else
             hfence_vvma();
     } else {
-        u64 at = align_down(start, PAGE_SIZE), pages = (start - at + size + PAGE_SIZE - 1) / PAGE_SIZE;
+        u64 at = align_down(op->at, PAGE_SIZE), pages = (op->at - at + op->size + PAGE_SIZE - 1) / PAGE_SIZE;
         for (; pages; pages--, at += PAGE_SIZE) {
             if (by_asid)
-                hfence_vvma_va_asid(at, asid);
+                hfence_vvma_va_asid(at, op->asid);
             else
                 hfence_vvma_va(at);
         }
@@ -79,305 +51,213 @@ static void fence_here(enum rfence_function function, u64 start, u64 size, u64 a
 
 // A vCPU's translations are on its home CPU only, under our VMID, whether it is loaded there or not: so the pCPUs are
 // fenced, by the host's firmware, and no vCPU is asked.
-static void fence_harts(struct vcpu *v, u64 set, enum rfence_function function, u64 start, u64 size, u64 asid) {
+static void fence_harts(struct vcpu *v, struct sbi_op op) {
+    static const enum sbi_fence functions[] = {RFENCE_FENCE_I, RFENCE_HFENCE_VVMA, RFENCE_HFENCE_VVMA_ASID};
     u64 homes = 0;
-    for (; set; set &= set - 1) {
+    for (u64 set = op.harts; set; set &= set - 1) {
         const struct task *t = &v->vm->vcpus[__builtin_ctzll(set)]->task;
         homes |= BIT(atomic_load_explicit(&t->cpu, memory_order_relaxed)->id);
     }
     u64 here = BIT(cpu_self()->id);
     if (homes & here)
-        fence_here(function, start, size, asid);
+        fence_here(&op);
     if (homes & ~here)
-        rfence_cpus(homes & ~here, function, start, size, asid);
-}
-
-static u64 rfence(struct vcpu *v) {
-    u64 *x = v->arch.x, set;
-    static const enum rfence_function functions[] = {RFENCE_FENCE_I, RFENCE_HFENCE_VVMA, RFENCE_HFENCE_VVMA_ASID};
-    if (x[16] >= ARRAY_SIZE(functions)) // the others fence a guest of the guest's
-        return SBI_NOT_SUPPORTED;
-    if (!harts_of(v, x[10], x[11], &set))
-        return SBI_INVALID_PARAM;
-    fence_harts(v, set, functions[x[16]], x[12], x[13], x[14] & 0xffff);
-    return SBI_SUCCESS;
+        rfence_cpus(homes & ~here, functions[op.fence], op.at, op.size, op.asid);
 }
 
 // ── What needs nobody else ──────────────────────────────────────────────────────────────────────────────────────────
-static bool probe(u64 extension) {
-    switch (extension) {
-    case LEGACY_SET_TIMER:
-    case LEGACY_PUTCHAR:
-    case LEGACY_GETCHAR:
-    case LEGACY_CLEAR_IPI:
-    case LEGACY_SEND_IPI:
-    case LEGACY_FENCE_I:
-    case LEGACY_SFENCE_VMA:
-    case LEGACY_SFENCE_VMA_ASID:
-    case LEGACY_SHUTDOWN:
-    case SBI_BASE:
-    case SBI_TIME:
-    case SBI_IPI:
-    case SBI_RFENCE:
-    case SBI_HSM:
-    case SBI_SRST:
-    case SBI_DBCN:
-    case SBI_BULKHEAD:
-        return true;
-    default:
-        return false;
-    }
-}
-
-static u64 base_call(struct vcpu *v) {
-    u64 *x = v->arch.x;
-    switch (x[16]) {
-    case BASE_SPEC:
-        x[11] = SPEC_VERSION;
-        return SBI_SUCCESS;
-    case BASE_IMPLEMENTATION:
-        x[11] = IMPLEMENTATION_ID;
-        return SBI_SUCCESS;
-    case BASE_VERSION:
-        x[11] = IMPLEMENTATION_VERSION;
-        return SBI_SUCCESS;
-    case BASE_PROBE:
-        x[11] = probe(x[10]);
-        return SBI_SUCCESS;
-    case BASE_VENDOR: // the hart is the host's, and its errata are for the guest to know
-    case BASE_ARCH:
-    case BASE_MACHINE:
-        x[11] = features.machine_id[x[16] - BASE_VENDOR];
-        return SBI_SUCCESS;
-    default:
-        x[11] = 0;
-        return SBI_NOT_SUPPORTED;
-    }
-}
-
-// The error goes to a0; functions without a value give 0 in a1.
-static u64 answer(struct vcpu *v, u64 error) {
-    v->arch.x[10] = error;
-    v->arch.x[11] = 0;
-    return 0;
-}
-
-// An old kernel's hart mask lies in its memory; no pointer: all harts.
-static bool legacy_harts(struct vcpu *v, u64 *set) {
-    u64 mask = ALL_HARTS;
-    if (v->arch.x[10]) {
-        struct may_fault m = may_load64(v->arch.x[10]);
-        if (m.failed) {
-            guest_return_mode();
-            return false;
-        }
-        mask = m.value;
-    }
-    *set = mask & vm_harts(v);
-    return true;
-}
-
 // Called on every ECALL, with only x1, x2, x4 … x7, x10 … x17 and x28 … x31 in v->arch: the guest's other registers are
 // live in our own. 0: answered; else nothing was changed.
 u64 sbi_fast(struct vcpu *v) {
-    u64 *x = v->arch.x, set;
-    switch (x[17]) {
-    case SBI_BASE:
-        x[10] = base_call(v);
-        return 0;
-    case SBI_TIME:
-        if (x[16] != 0)
-            return answer(v, SBI_NOT_SUPPORTED);
-        timers_set(v, x[10]);
-        return answer(v, SBI_SUCCESS);
-    case SBI_IPI:
-        if (x[16] != 0)
-            return answer(v, SBI_NOT_SUPPORTED);
-        if (!harts_of(v, x[10], x[11], &set))
-            return answer(v, SBI_INVALID_PARAM);
-        if (set & ~BIT(v->id))
+    struct sbi_op op;
+    // A copy of its own: nearly all of what the decoder does is known not to matter to a call that is served here.
+    [[clang::always_inline]] sbi_decode(&v->vm->arch.sbi, v->arch.x, &op);
+    switch (op.action) {
+    case SBI_ANSWERED:
+        break;
+    case SBI_TIMER:
+        timers_set(v, op.value);
+        op.value = 0;
+        break;
+    case SBI_SEND_IPI:
+        if (op.mask_in_ram || op.harts & ~BIT(v->id))
             return 1;
-        if (set)
+        if (op.harts)
             csr_set(CSR_HVIP, BIT(IRQ_VSSI));
-        return answer(v, SBI_SUCCESS);
-    case SBI_RFENCE:
-        return answer(v, rfence(v));
-    case LEGACY_SET_TIMER:
-        timers_set(v, x[10]);
-        x[10] = 0;
-        return 0;
-    case LEGACY_PUTCHAR:
-    case LEGACY_GETCHAR:
-    case LEGACY_CLEAR_IPI:
-    case LEGACY_SEND_IPI:
-    case LEGACY_FENCE_I:
-    case LEGACY_SFENCE_VMA:
-    case LEGACY_SFENCE_VMA_ASID:
-    case LEGACY_SHUTDOWN:
-    case SBI_HSM:
-    case SBI_SRST:
-    case SBI_DBCN:
-    case SBI_BULKHEAD:
-        return 1;
+        break;
+    case SBI_CLEAR_IPI:
+        csr_clear(CSR_HVIP, BIT(IRQ_VSSI));
+        break;
+    case SBI_FENCE:
+        if (op.mask_in_ram)
+            return 1;
+        fence_harts(v, op);
+        break;
     default:
-        return answer(v, SBI_NOT_SUPPORTED);
+        return 1;
     }
+    answer(v, op);
+    return 0;
 }
 
 // ── Calls that may end in an exit ───────────────────────────────────────────────────────────────────────────────────
-static bool answered(struct vcpu *v, u64 error) {
-    (void)answer(v, error);
+// An old kernel's hart mask lies in its memory.
+static bool mask_load(struct vcpu *v, struct sbi_op *op) {
+    if (!op->mask_in_ram)
+        return true;
+    struct may_fault m = may_load64(op->value);
+    op->value = 0;
+    if (m.failed) {
+        guest_return_mode();
+        op->error = SBI_FAILED;
+        return false;
+    }
+    op->harts = sbi_mask_harts(&v->vm->arch.sbi, m.value);
     return true;
 }
 
-static bool entry_ok(struct vcpu *v, u64 entry) {
-    return (entry & 1) == 0 && gmem_ptr(v->vm, gpa(entry), 2);
+// Input is the UART's, as on a machine whose firmware and kernel share one.
+static void console_read(struct vcpu *v, struct sbi_op *op) {
+    char bytes[V16550_FIFO];
+    u32 n = v16550_take(v->vm, bytes, (u32)MIN(op->size, sizeof(bytes)));
+    BUG_ON(gmem_write(v->vm, gpa(op->at), bytes, n) != 0); // the decoder has looked at the range
+    op->value = n;
 }
 
-static bool hsm_suspend(struct vcpu *v, struct vexit *exit) {
-    u64 *x = v->arch.x, type = x[10];
-    if (type != SUSPEND_RETENTIVE && type != SUSPEND_NON_RETENTIVE)
-        return answered(v, SBI_INVALID_PARAM);
-    exit->kind = VEXIT_CPU_SUSPEND;
-    exit->power_down = type == SUSPEND_NON_RETENTIVE;
-    exit->entry = x[11];
-    exit->arg = x[12];
-    if (exit->power_down && !entry_ok(v, x[11]))
-        return answered(v, SBI_INVALID_ADDRESS);
-    if (halt_ends_at_once(v)) {
-        if (!exit->power_down)
-            return answered(v, SBI_SUCCESS);
-        if (csr_read(CSR_HVIP) & BIT(IRQ_VSSI)) // the only one that the interrupt controller has forgotten
-            v->vm->irqchip_ops->set_ppi(v, VPLIC_SSI, true);
+static void console_get(struct vcpu *v, struct sbi_op *op) {
+    char byte;
+    op->error = v16550_take(v->vm, &byte, 1) ? (enum sbi_error)(u8)byte : SBI_FAILED;
+}
+
+// Every other hart is off, and stays so: who could start one is the caller.
+static bool others_are_stopped(const struct vcpu *v) {
+    for (u32 i = 0; i < v->vm->vcpu_count; i++)
+        if (i != v->id && atomic_load_explicit(&v->vm->vcpus[i]->power, memory_order_relaxed) != VCPU_OFF)
+            return false;
+    return true;
+}
+
+// Back from a suspend. A hart that has lost its registers begins at `entry` without translation and interrupts (§9.4).
+// It may have been unloaded while it slept.
+static void resume(struct vcpu *v, u64 entry, u64 arg) {
+    struct arch_vcpu *a = &v->arch;
+    u8 state = atomic_load_explicit(&a->suspend, memory_order_relaxed);
+    atomic_store_explicit(&a->suspend, VCPU_AWAKE, memory_order_relaxed);
+    if (state != VCPU_ASLEEP_LOSING) {
+        a->x[10] = SBI_SUCCESS;
+        a->x[11] = 0;
+        a->sepc += 4;
+        return;
     }
-    v->arch.suspended = exit->power_down;
+    memset(a->x, 0, sizeof(a->x));
+    a->x[10] = v->id;
+    a->x[11] = arg;
+    a->sepc = entry;
+    if (cpu_self()->loaded == v) {
+        csr_clear(CSR_VSSTATUS, SSTATUS_SIE);
+        csr_write(CSR_VSATP, 0);
+    } else {
+        a->vsstatus &= ~SSTATUS_SIE;
+        a->vsatp = 0;
+    }
+}
+
+// What wakes it is an interrupt that its sie enables. For the core it is a sleep like any other: what is pending stays
+// so, and resume() takes the registers away.
+static bool suspend(struct vcpu *v, struct sbi_op *op, struct vexit *exit) {
+    if (op->action == SBI_SYSTEM_SUSPEND && !others_are_stopped(v)) {
+        op->error = SBI_DENIED;
+        answer(v, *op);
+        v->arch.sepc += 4;
+        return true;
+    }
+    atomic_store_explicit(&v->arch.suspend, op->loses ? VCPU_ASLEEP_LOSING : VCPU_ASLEEP, memory_order_relaxed);
+    if (halt_ends_at_once(v)) {
+        resume(v, op->entry, op->arg);
+        return true;
+    }
+    exit->kind = VEXIT_CPU_SUSPEND;
+    exit->power_down = false;
+    exit->entry = op->entry;
+    exit->arg = op->arg;
     return false;
 }
 
-static bool hsm_call(struct vcpu *v, struct vexit *exit) {
-    u64 *x = v->arch.x;
-    switch (x[16]) {
-    case HSM_START:
-        exit->kind = VEXIT_CPU_ON;
-        exit->target = x[10] < v->vm->vcpu_count ? (u32)x[10] : VEXIT_NO_VCPU;
-        exit->entry = x[11];
-        exit->arg = x[12];
-        return exit->target != VEXIT_NO_VCPU && !entry_ok(v, x[11]) ? answered(v, SBI_INVALID_ADDRESS) : false;
-    case HSM_STOP:
+static void hypercall(const struct vcpu *v, const struct sbi_op *op, struct vexit *exit) {
+    exit->kind = VEXIT_HYPERCALL;
+    if (op->action == SBI_CONSOLE_WRITE) {
+        exit->nr = HYPERCALL_CONSOLE_WRITE;
+        exit->args[0] = op->at;
+        exit->args[1] = op->size;
+        return;
+    }
+    exit->nr = op->target;
+    for (u32 i = 0; i < ARRAY_SIZE(exit->args); i++)
+        exit->args[i] = v->arch.x[10 + i];
+}
+
+// True: carried out, or refused.
+static bool carry_out(struct vcpu *v, struct sbi_op *op, struct vexit *exit) {
+    switch (op->action) {
+    case SBI_SEND_IPI:
+        exit->kind = VEXIT_SEND_IPI;
+        if (!mask_load(v, op))
+            return true;
+        exit->value = op->harts;
+        return false;
+    case SBI_FENCE:
+        if (mask_load(v, op))
+            fence_harts(v, *op);
+        return true;
+    case SBI_CONSOLE_PUT:
+        console_putc(v->vm->console, (char)op->value);
+        op->value = 0;
+        return true;
+    case SBI_CONSOLE_READ:
+        console_read(v, op);
+        return true;
+    case SBI_CONSOLE_GET:
+        console_get(v, op);
+        return true;
+    case SBI_CONSOLE_WRITE:
+    case SBI_HYPERCALL:
+        hypercall(v, op, exit);
+        return false;
+    case SBI_HART_START:
+    case SBI_HART_STATUS:
+        exit->kind = op->action == SBI_HART_START ? VEXIT_CPU_ON : VEXIT_CPU_INFO;
+        exit->target = op->target;
+        exit->entry = op->entry;
+        exit->arg = op->arg;
+        return false;
+    case SBI_HART_STOP:
         exit->kind = VEXIT_CPU_OFF;
         return false;
-    case HSM_STATUS:
-        exit->kind = VEXIT_CPU_INFO;
-        exit->target = x[10] < v->vm->vcpu_count ? (u32)x[10] : VEXIT_NO_VCPU;
-        return false;
-    case HSM_SUSPEND:
-        return hsm_suspend(v, exit);
-    default:
-        return answered(v, SBI_NOT_SUPPORTED);
-    }
-}
-
-static bool srst_call(struct vcpu *v, struct vexit *exit) {
-    u64 *x = v->arch.x;
-    if (x[16] != 0)
-        return answered(v, SBI_NOT_SUPPORTED);
-    if (x[10] > SRST_WARM_REBOOT || x[11] > 1) // reasons: none, system failure
-        return answered(v, SBI_INVALID_PARAM);
-    exit->kind = x[10] == SRST_SHUTDOWN ? VEXIT_SYSTEM_OFF : VEXIT_SYSTEM_RESET;
-    return false;
-}
-
-// A part of what was to be written may be, and is when it is more than a page.
-static bool dbcn_call(struct vcpu *v, struct vexit *exit) {
-    u64 *x = v->arch.x;
-    switch (x[16]) {
-    case DBCN_WRITE:
-        if (x[12] != 0 || x[10] > v->vm->cfg.memory)
-            return answered(v, SBI_INVALID_PARAM);
-        exit->kind = VEXIT_HYPERCALL;
-        exit->nr = HYPERCALL_CONSOLE_WRITE;
-        exit->args[0] = x[11];
-        exit->args[1] = MIN(x[10], PAGE_SIZE);
-        return false;
-    case DBCN_READ: // input goes to the UART
-        return answered(v, SBI_SUCCESS);
-    case DBCN_WRITE_BYTE:
-        console_putc(v->vm->console, (char)x[10]);
-        return answered(v, SBI_SUCCESS);
-    default:
-        return answered(v, SBI_NOT_SUPPORTED);
-    }
-}
-
-// These have no function number, and answer in a0 only.
-static bool legacy_call(struct vcpu *v, struct vexit *exit) {
-    static const enum rfence_function functions[] = {RFENCE_FENCE_I, RFENCE_HFENCE_VVMA, RFENCE_HFENCE_VVMA_ASID};
-    u64 *x = v->arch.x, set;
-    switch (x[17]) {
-    case LEGACY_PUTCHAR:
-        console_putc(v->vm->console, (char)x[10]);
-        x[10] = 0;
-        return true;
-    case LEGACY_GETCHAR:
-        x[10] = SBI_FAILED; // nothing there
-        return true;
-    case LEGACY_CLEAR_IPI:
-        csr_clear(CSR_HVIP, BIT(IRQ_VSSI));
-        x[10] = 0;
-        return true;
-    case LEGACY_SHUTDOWN:
+    case SBI_SYSTEM_OFF:
         exit->kind = VEXIT_SYSTEM_OFF;
         return false;
-    default:
-        break;
-    }
-    if (!legacy_harts(v, &set)) {
-        x[10] = SBI_FAILED;
+    case SBI_SYSTEM_RESET:
+        exit->kind = VEXIT_SYSTEM_RESET;
+        return false;
+    default: // sbi_fast() has answered it
         return true;
     }
-    if (x[17] == LEGACY_SEND_IPI) {
-        exit->kind = VEXIT_SEND_IPI;
-        exit->value = set;
-        return false;
-    }
-    fence_harts(v, set, functions[x[17] - LEGACY_FENCE_I], x[11], x[12], x[13] & 0xffff);
-    x[10] = 0;
-    return true;
 }
 
-static bool decode(struct vcpu *v, struct vexit *exit) {
-    u64 *x = v->arch.x;
-    switch (x[17]) {
-    case SBI_IPI:
-        exit->kind = VEXIT_SEND_IPI;
-        return !harts_of(v, x[10], x[11], &exit->value) && answered(v, SBI_INVALID_PARAM);
-    case SBI_HSM:
-        return hsm_call(v, exit);
-    case SBI_SRST:
-        return srst_call(v, exit);
-    case SBI_DBCN:
-        return dbcn_call(v, exit);
-    case SBI_BULKHEAD:
-        if (x[16] >= HYPERCALL_COUNT)
-            return answered(v, SBI_NOT_SUPPORTED);
-        exit->kind = VEXIT_HYPERCALL;
-        exit->nr = (u32)x[16];
-        for (u32 i = 0; i < 6; i++)
-            exit->args[i] = x[10 + i];
+bool sbi_exit(struct vcpu *v, struct vexit *exit) {
+    struct sbi_op op;
+    sbi_decode(&v->vm->arch.sbi, v->arch.x, &op);
+    if (op.action == SBI_HART_SUSPEND || op.action == SBI_SYSTEM_SUSPEND)
+        return suspend(v, &op, exit);
+    if (!carry_out(v, &op, exit))
         return false;
-    default: // what sbi_fast() leaves to us is one of these or a legacy call
-        return legacy_call(v, exit);
-    }
-}
-
-bool sbi_decode(struct vcpu *v, struct vexit *exit) {
-    if (!decode(v, exit))
-        return false;
+    answer(v, op);
     v->arch.sepc += 4;
     return true;
 }
 
-static u64 sbi_error(s32 status) {
+// ── The core's answers ──────────────────────────────────────────────────────────────────────────────────────────────
+static enum sbi_error error_of(s32 status) {
     switch (status) {
     case 0:
         return SBI_SUCCESS;
@@ -386,37 +266,44 @@ static u64 sbi_error(s32 status) {
     case -EALREADY:
     case -EBUSY:
         return SBI_ALREADY_AVAILABLE;
-    case -EPERM:
-        return SBI_DENIED;
     default:
         return SBI_FAILED;
     }
 }
 
+static enum sbi_hart_state state_of(const struct vcpu *target, u64 power) {
+    if (power == VCPU_OFF)
+        return SBI_HART_STOPPED;
+    if (power == VCPU_ON_PENDING)
+        return SBI_HART_START_PENDING;
+    return atomic_load_explicit(&target->arch.suspend, memory_order_relaxed) ? SBI_HART_SUSPENDED : SBI_HART_STARTED;
+}
+
 void sbi_finish(struct vcpu *v, const struct vexit *exit) {
-    u64 *x = v->arch.x;
+    if (exit->kind == VEXIT_CPU_SUSPEND) {
+        resume(v, exit->entry, exit->arg);
+        return;
+    }
+    struct sbi_op op = {.legacy = v->arch.x[17] <= SBI_LEGACY_SHUTDOWN};
     switch (exit->kind) {
     case VEXIT_SEND_IPI:
-        x[10] = SBI_SUCCESS;
-        if (x[17] != LEGACY_SEND_IPI)
-            x[11] = 0;
-        return;
-    case VEXIT_HYPERCALL: {
-        bool bad = x[17] == SBI_DBCN && (s64)exit->value < 0;
-        x[10] = bad ? SBI_INVALID_PARAM : SBI_SUCCESS;
-        x[11] = bad ? 0 : exit->value;
-        return;
-    }
-    case VEXIT_CPU_INFO: {
-        static const u8 states[] = {
-            [VCPU_OFF] = HSM_STOPPED, [VCPU_ON_PENDING] = HSM_START_PENDING, [VCPU_ON] = HSM_STARTED};
-        x[10] = sbi_error(exit->status);
-        x[11] = exit->status == 0 && exit->value < ARRAY_SIZE(states) ? states[exit->value] : 0;
-        return;
-    }
+        break;
+    case VEXIT_HYPERCALL:
+        op.value = exit->value;
+        if (v->arch.x[17] == SBI_DBCN && (s64)exit->value < 0) {
+            op.error = SBI_INVALID_PARAM;
+            op.value = 0;
+        }
+        break;
+    case VEXIT_CPU_INFO:
+        op.error = error_of(exit->status);
+        if (exit->status == 0)
+            op.value = state_of(v->vm->vcpus[exit->target], exit->value);
+        break;
     default:
-        x[10] = sbi_error(exit->status);
-        x[11] = 0;
-        return;
+        op.error = error_of(exit->status);
+        break;
     }
+    answer(v, op);
+    v->arch.sepc += 4;
 }

@@ -6,11 +6,15 @@
 #include "types.h"
 
 enum {
+    CSR_FCSR = 0x003,
+    CSR_VSTART = 0x008,
+    CSR_VCSR = 0x00f,
     CSR_SSTATUS = 0x100,
     CSR_SIE = 0x104,
     CSR_STVEC = 0x105,
     CSR_SCOUNTEREN = 0x106,
     CSR_SENVCFG = 0x10a,
+    CSR_SSTATEEN0 = 0x10c,
     CSR_SSCRATCH = 0x140,
     CSR_SEPC = 0x141,
     CSR_SCAUSE = 0x142,
@@ -40,13 +44,19 @@ enum {
     CSR_HTIMEDELTA = 0x605,
     CSR_HCOUNTEREN = 0x606,
     CSR_HGEIE = 0x607,
+    CSR_HVIEN = 0x608,
+    CSR_HVICTL = 0x609,
     CSR_HENVCFG = 0x60a,
     CSR_HSTATEEN0 = 0x60c,
     CSR_HTVAL = 0x643,
     CSR_HIP = 0x644,
     CSR_HVIP = 0x645,
+    CSR_HVIPRIO1 = 0x646,
+    CSR_HVIPRIO2 = 0x647,
     CSR_HTINST = 0x64a,
     CSR_HGATP = 0x680,
+    CSR_VL = 0xc20,
+    CSR_VTYPE = 0xc21,
     CSR_HGEIP = 0xe12,
 };
 
@@ -80,7 +90,13 @@ enum {
 #define SSTATUS_FS_INITIAL (1ull << 13)
 #define SSTATUS_FS_CLEAN (2ull << 13)
 #define SSTATUS_FS_DIRTY (3ull << 13)
+#define SSTATUS_VS BITS(10, 9)
+#define SSTATUS_VS_INITIAL (1ull << 9)
+#define SSTATUS_VS_CLEAN (2ull << 9)
+#define SSTATUS_VS_DIRTY (3ull << 9)
 #define SSTATUS_UXL_64 (2ull << 32)
+
+#define VTYPE_VILL BIT(63) // V 1.0 §3.4: no type is set
 
 // hstatus §22.2.1
 #define HSTATUS_SPV BIT(7)
@@ -96,6 +112,9 @@ enum {
 #define ENVCFG_PBMTE BIT(62)
 #define ENVCFG_STCE BIT(63)
 #define HSTATUS_VGEIN BITS(17, 12)
+// hvictl, AIA §6.3.3
+#define HVICTL_IID BITS(27, 16)
+#define HVICTL_IPRIO BITS(7, 0)
 #define STATEEN0_AIA (BIT(58) | BIT(59) | BIT(60))
 #define STATEEN0_ENVCFG BIT(62)
 

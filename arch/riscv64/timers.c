@@ -78,10 +78,10 @@ void timers_set(struct vcpu *v, u64 value) {
         csr_write(CSR_VSTIMECMP, value);
         return;
     }
-    struct vplic_cpuif *cif = v->arch.cpuif;
     v->arch.vstimecmp = value;
     bool level = arch_irq_level(v, VPLIC_STI);
-    if (level || (cif->levels & BIT(VPLIC_STI))) {
+    // The hardware, not what was taken over last: the call before this one may have raised it, without an exit.
+    if (level || (csr_read(CSR_HVIP) & BIT(IRQ_VSTI))) {
         v->vm->irqchip_ops->set_ppi(v, VPLIC_STI, level);
         if (!level) // at once: the call may go straight back into the guest
             csr_clear(CSR_HVIP, BIT(IRQ_VSTI));

@@ -14,13 +14,32 @@ static_assert(offsetof(struct vcpu, arch) == 0);
 static_assert(offsetof(struct cpu, arch) == 0 && offsetof(struct arch_cpu, emergency_stack_top) == 0);
 static_assert(offsetof(struct arch_cpu, trap_t0) == 8 && offsetof(struct arch_cpu, trap_t1) == 16);
 
+static_assert(offsetof(struct riscv64_vector, vtype) == 24 && offsetof(struct riscv64_vector, v) == 32);
+
+static u64 vector_size(void) {
+    return sizeof(struct riscv64_vector) + 32ull * features.vlenb;
+}
+
+static u32 vector_order(void) {
+    u32 order = 0;
+    while (PAGE_SIZE << order < vector_size())
+        order++;
+    return order;
+}
+
 int arch_vcpu_init(struct vcpu *v) {
     static_assert(sizeof(struct riscv64_timers) <= PAGE_SIZE);
     v->arch.timers = page_alloc(0);
     if (!v->arch.timers)
         return -ENOMEM;
     timers_reset(v);
-    return 0;
+    if (!features.vlenb)
+        return 0;
+    v->arch.vector = page_alloc(vector_order());
+    if (v->arch.vector)
+        return 0;
+    arch_vcpu_fini(v);
+    return -ENOMEM;
 }
 
 void arch_vcpu_fini(struct vcpu *v) {
@@ -29,19 +48,17 @@ void arch_vcpu_fini(struct vcpu *v) {
     timers_reset(v); // nothing stays armed
     page_free(v->arch.timers, 0);
     v->arch.timers = nullptr;
+    if (v->arch.vector)
+        page_free(v->arch.vector, vector_order());
+    v->arch.vector = nullptr;
 }
 
 void arch_vcpu_reset(struct vcpu *v, u64 entry, u64 arg) {
     struct arch_vcpu *a = &v->arch;
-    struct arch_vcpu old = {.timers = a->timers, .cpuif = a->cpuif, .file = a->file, .file_is_new = a->file_is_new};
-    if (a->suspended) { // what woke it is still to be seen
-        old.vstimecmp = a->vstimecmp;
-        old.vssip = a->vssip;
-    }
-    bool keep_timer = a->suspended;
+    struct arch_vcpu old = {
+        .timers = a->timers, .vector = a->vector, .cpuif = a->cpuif, .file = a->file, .file_is_new = a->file_is_new};
     *a = old;
-    if (!keep_timer)
-        timers_reset(v);
+    timers_reset(v);
     a->x[10] = v->id;
     a->x[11] = arg;
     a->sepc = entry;
@@ -49,6 +66,10 @@ void arch_vcpu_reset(struct vcpu *v, u64 entry, u64 arg) {
     a->hstatus = HSTATUS_VSXL_64 | HSTATUS_SPV | HSTATUS_SPVP | field_set(HSTATUS_VGEIN, a->file);
     a->vsstatus = SSTATUS_UXL_64;
     a->scounteren = 0;
+    if (a->vector) {
+        memset(a->vector, 0, vector_size());
+        a->vector->vtype = VTYPE_VILL;
+    }
 }
 
 static void fp_in(struct vcpu *v, struct cpu *cpu) {
@@ -63,6 +84,36 @@ static void fp_in(struct vcpu *v, struct cpu *cpu) {
     csr_set(CSR_SSTATUS, SSTATUS_FS_CLEAN); // the guest's first change makes it dirty
 }
 
+// Registers only if they have changed. The control registers always: QEMU (10.0) marks a write of theirs in the guest's
+// own status only.
+static void fp_out(struct arch_vcpu *a, u64 sstatus) {
+    a->fcsr = csr_read(CSR_FCSR);
+    if ((sstatus & SSTATUS_FS) == SSTATUS_FS_DIRTY)
+        fp_save(a->f);
+}
+
+static void vector_out(struct arch_vcpu *a, u64 sstatus) {
+    struct riscv64_vector *to = a->vector;
+    to->vstart = csr_read(CSR_VSTART);
+    to->vcsr = csr_read(CSR_VCSR);
+    to->vl = csr_read(CSR_VL);
+    to->vtype = csr_read(CSR_VTYPE);
+    if ((sstatus & SSTATUS_VS) == SSTATUS_VS_DIRTY)
+        vector_save(to);
+}
+
+static void vector_in(struct vcpu *v, struct cpu *cpu) {
+    struct arch_vcpu *a = &v->arch;
+    csr_set(CSR_SSTATUS, SSTATUS_VS_INITIAL);
+    if (cpu->arch.vector_owner != v || a->vector_cpu != cpu) {
+        vector_load(a->vector);
+        cpu->arch.vector_owner = v;
+        a->vector_cpu = cpu;
+    }
+    csr_clear(CSR_SSTATUS, SSTATUS_VS);
+    csr_set(CSR_SSTATUS, SSTATUS_VS_CLEAN);
+}
+
 static void vs_save(struct arch_vcpu *a) {
     a->vsstatus = csr_read(CSR_VSSTATUS);
     a->vsie = csr_read(CSR_VSIE);
@@ -75,6 +126,8 @@ static void vs_save(struct arch_vcpu *a) {
     a->scounteren = csr_read(CSR_SCOUNTEREN);
     if (features.senvcfg)
         a->senvcfg = csr_read(CSR_SENVCFG);
+    if (features.aia)
+        a->vsiselect = csr_read(CSR_VSISELECT);
 }
 
 static void vs_load(const struct arch_vcpu *a) {
@@ -89,12 +142,16 @@ static void vs_load(const struct arch_vcpu *a) {
     csr_write(CSR_SCOUNTEREN, a->scounteren);
     if (features.senvcfg)
         csr_write(CSR_SENVCFG, a->senvcfg);
+    if (features.aia)
+        csr_write(CSR_VSISELECT, a->vsiselect);
 }
 
 static void hvip_load(struct vcpu *v, bool soft) {
     struct vplic_cpuif *cif = v->arch.cpuif;
     u64 hvip = (u64)(cif->levels & (BIT(VPLIC_STI) | BIT(VPLIC_SEI))) << 1; // hip has VS level's bits one higher
     csr_write(CSR_HVIP, hvip | (soft || cif->soft ? BIT(IRQ_VSSI) : 0));
+    if (v->vm->arch.imsic)
+        imsic_show(cif->levels & BIT(VPLIC_SEI));
     cif->soft = false;
     cif->dirty = false;
 }
@@ -116,12 +173,16 @@ void arch_vcpu_load(struct vcpu *v) {
         hfence_vvma();
     }
     vs_load(a);
+    if (features.hstateen)
+        csr_write(CSR_HSTATEEN0, STATEEN0_ENVCFG | (avm->aplic ? STATEEN0_AIA : 0));
     csr_write(CSR_SSTATUS, a->sstatus);
     csr_write(CSR_HSTATUS, a->hstatus);
     cpu->arch.hstatus_vtw = a->hstatus & HSTATUS_VTW;
     if (features.fp)
         fp_in(v, cpu);
-    if (a->file)
+    if (a->vector)
+        vector_in(v, cpu);
+    if (avm->aplic)
         imsic_load(v);
     hvip_load(v, a->vssip);
     timers_load(v);
@@ -132,16 +193,18 @@ void arch_vcpu_save(struct vcpu *v) {
     timers_save(v);
     a->vssip = csr_read(CSR_HVIP) & BIT(IRQ_VSSI);
     csr_write(CSR_HVIP, 0);
-    if (a->file)
+    if (v->vm->arch.aplic)
         imsic_save(v);
     vs_save(a);
     csr_write(CSR_VSIE, 0); // nothing of a guest that is not here ends our own waits
     u64 sstatus = csr_read(CSR_SSTATUS);
-    if ((sstatus & SSTATUS_FS) == SSTATUS_FS_DIRTY)
-        a->fcsr = fp_save(a->f);
+    if (features.fp)
+        fp_out(a, sstatus);
+    if (a->vector)
+        vector_out(a, sstatus);
     a->sstatus = (sstatus & SSTATUS_SPP) | SSTATUS_UXL_64;
     a->hstatus = csr_read(CSR_HSTATUS);
-    csr_clear(CSR_SSTATUS, SSTATUS_FS);
+    csr_clear(CSR_SSTATUS, SSTATUS_FS | SSTATUS_VS);
 }
 
 void arch_irq_sync(struct vcpu *v) {

@@ -2,6 +2,7 @@
 // A physical CPU: what it can do, the hypervisor's own mapping, how a stopped one is started, contexts.
 #include <string.h>
 
+#include "hostmap.h"
 #include "log.h"
 #include "page.h"
 #include "pgtable.h"
@@ -10,7 +11,6 @@
 
 enum : u32 { INIT_WAIT_NS = 10000, STARTUP_WAIT_NS = 200000 };
 
-struct pgtable host_pt;
 struct x86_features features;
 
 struct ap_boot ap_boot;
@@ -52,40 +52,9 @@ u64 arch_cpu_hwid(void) {
 }
 
 // ── The hypervisor's own mapping ────────────────────────────────────────────────────────────────────────────────────
-static void map(u64 start, u64 end, u32 attr, const char *what) {
-    start = align_down(start, PAGE_SIZE);
-    end = align_up(end, PAGE_SIZE);
-    if (start < end && pgtable_map(&host_pt, start, pa(start), end - start, attr) != 0)
-        panic("cannot map %s (%#lx-%#lx)", what, (unsigned long)start, (unsigned long)end);
-}
-
-// RAM is RW and never executable, except for our own image, which gets its sections' permissions. Page 0 is left out:
-// null pointers point there.
-static void map_ram(const struct region *r) {
-    u64 start = align_up(MAX(r->base, 1), PAGE_SIZE), end = align_down(r->base + r->size, PAGE_SIZE);
-    u64 image = (u64)__image_start, image_end = align_up((u64)__image_end, PAGE_SIZE);
-    if (image < start || image >= end) {
-        map(start, end, PT_READ | PT_WRITE, "RAM");
-        return;
-    }
-    map(start, image, PT_READ | PT_WRITE, "RAM");
-    map(image, (u64)__text_end, PT_READ | PT_EXEC, "text");
-    map((u64)__text_end, (u64)__rodata_end, PT_READ, "rodata");
-    map((u64)__rodata_end, image_end, PT_READ | PT_WRITE, "data");
-    map(image_end, end, PT_READ | PT_WRITE, "RAM");
-}
-
-// What is not there yet, since RAM or a neighbour on the same page has brought it in.
-static void map_rest(u64 base, u64 size, u32 attr, const char *what) {
-    struct pt_mapping m;
-    for (u64 at = align_down(base, PAGE_SIZE); at < base + size; at += PAGE_SIZE)
-        if (pgtable_lookup(&host_pt, at, &m) != 0)
-            map(at, at + PAGE_SIZE, attr, what);
-}
-
 static void map_register(u64 address, const char *what) {
     if (address)
-        map_rest(address, 8, PT_READ | PT_WRITE | PT_DEVICE, what);
+        hostmap_rest(address, 8, PT_READ | PT_WRITE | PT_DEVICE, what);
 }
 
 static void map_acpi_register(const struct acpi_register *r) {
@@ -94,10 +63,10 @@ static void map_acpi_register(const struct acpi_register *r) {
 }
 
 void arch_memory_init(const struct board *board) {
-    if (pgtable_init(&host_pt, PT_HOST) != 0)
-        panic("no memory for the hypervisor's page tables");
-    for (u32 i = 0; i < board->memory_count; i++)
-        map_ram(&board->memory[i]);
+    hostmap_init(board, &(struct image_layout){.start = (u64)__image_start,
+                                               .text_end = (u64)__text_end,
+                                               .rodata_end = (u64)__rodata_end,
+                                               .end = (u64)__image_end});
     map_register(features.lapic, "local APIC");
     for (u32 i = 0; i < features.acpi.ioapic_count; i++)
         map_register(features.acpi.ioapics[i].address, "IOAPIC");
@@ -106,7 +75,7 @@ void arch_memory_init(const struct board *board) {
     map_acpi_register(&features.acpi.pm1b_control);
     map_acpi_register(&features.acpi.sleep_control);
     map_acpi_register(&features.acpi.sleep_status);
-    map_rest(board->bundle.base, board->bundle.size, PT_READ, "bundle"); // loaders keep it out of the memory map, too
+    hostmap_rest(board->bundle.base, board->bundle.size, PT_READ, "bundle"); // loaders keep it out of the memory map, too
     cr3_write(host_pt.root.v);
     irqhw_init(board);
     if (features.memory_cut)
@@ -115,18 +84,6 @@ void arch_memory_init(const struct board *board) {
     log_debug("clock: %lu kHz by %s%s", (unsigned long)(features.tsc_hz / 1000), features.tsc_source,
               features.invariant_tsc || features.under_hypervisor ? ""
                                                                   : "; this CPU does not promise that it is constant");
-}
-
-void arch_stack_guard(void *page, bool on) {
-    u64 at = (u64)page;
-    int err =
-        on ? pgtable_unmap(&host_pt, at, PAGE_SIZE) : pgtable_map(&host_pt, at, pa(at), PAGE_SIZE, PT_READ | PT_WRITE);
-    if (err != 0) {
-        log_warn("a stack at %p has no guard page: no memory for a page table", page);
-        return;
-    }
-    if (on) // what was not mapped is in no TLB
-        arch_host_flush(at, PAGE_SIZE);
 }
 
 // ── A CPU ───────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "console.h"
+#include "hostmap.h"
 #include "task.h"
 #include "x86_64.h"
 

@@ -11,7 +11,6 @@
 #include "types.h"
 
 extern char __image_start[], __text_end[], __rodata_end[], __image_end[];
-extern struct pgtable host_pt;
 
 // What was found out about the CPUs, alike on all of them. Written at boot by the first one.
 struct x86_features {

@@ -1,24 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
 // A QEMU plugin that separates the hypervisor's instructions from everybody else's by where their code lies in physical
-// memory, and writes what it sees to a file, a line an event: "KIND INSTRUCTIONS ...".
+// memory, and writes what it sees to a file, a line an event: "KIND INSTRUCTIONS A B".
 //
 //   out=FILE     where to
 //   hyp=ADDR     where the hypervisor's image lies, and
 //   size=BYTES   how much memory it takes
 //   ram=BYTES    of the guest
 //   profile=...  instead of events, at the end: "at OFFSET COUNT" for each of the hypervisor's instructions that was
-//   executed,
-//                and "operations COUNT"; marked: between begin and end marks, all: after the guest's first instruction
+//                executed, and "operations COUNT"; marked: between begin and end marks, all: after the guest's first
+//                instruction
 //
-// Events: guest (its first instruction), user (its first at EL0), mark (see bench/guest/aarch64/marks.h), end.
-// The count is of instructions executed one by one: with -icount a block may be left in its middle and resumed.
+// Events: guest (its first instruction), user (its first in user mode), mark (see bench/guest/marks.h), end; and took:
+// what was executed between the last begin mark and an end mark, on all CPUs, by the hypervisor, the firmware and
+// guests. The count is of instructions executed one by one: with -icount a block may be left in its middle and resumed.
 #include <inttypes.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "../guest/aarch64/marks.h"
+#include "../guest/marks.h"
 #include "qemu_plugin.h"
 
 #define EXPORT [[gnu::visibility("default")]]
@@ -26,15 +27,59 @@ EXPORT extern int qemu_plugin_version;
 EXPORT int qemu_plugin_version = 4;
 EXPORT int qemu_plugin_install(qemu_plugin_id_t id, const qemu_info_t *info, int argc, char **argv);
 
-enum { PAGE_SHIFT = 12, RAM_PAGES = 1 << 21, ZVA_BYTES = 64, REGISTERS = 31 };
-static const uint64_t RAM_BASE = 0x40000000, GUEST_RAM_BASE = 0x40000000, MIB = 1 << 20;
+enum { PAGE_SHIFT = 12, RAM_PAGES = 1 << 21, ZERO_BYTES = 64, REGISTERS = 32, MIN_INSN = 2 };
+static const uint64_t MIB = 1 << 20;
+
+// What differs between the machines; "virt" has the guest's RAM where the machine's is.
+struct target {
+    const char *name;
+    uint64_t ram_base;
+    bool firmware;                              // between the start of memory and the hypervisor
+    uint32_t (*mark)(uint32_t code);            // the mark that an instruction is, or anything else
+    bool (*zero)(uint32_t code, uint32_t *reg); // it zeroes the ZERO_BYTES around the address in a register
+    const char *registers[REGISTERS];
+};
+
+// MOVZ XZR, #mark
+static uint32_t aarch64_mark(uint32_t code) {
+    return (code & 0x1f) == 0x1f ? (code - 0xd280001f) >> 5 : 0;
+}
+// DC ZVA, Xn
+static bool aarch64_zero(uint32_t code, uint32_t *reg) {
+    *reg = code & 0x1f;
+    return (code & ~0x1fu) == 0xd50b7420;
+}
+// LUI x0, mark
+static uint32_t riscv64_mark(uint32_t code) {
+    return (code & 0xfff) == 0x037 ? code >> 12 : 0;
+}
+// CBO.ZERO (rs1)
+static bool riscv64_zero(uint32_t code, uint32_t *reg) {
+    *reg = code >> 15 & 0x1f;
+    return (code & ~(0x1fu << 15)) == 0x0040200f;
+}
+
+static const struct target targets[] = {
+    {"aarch64", 0x40000000, false, aarch64_mark, aarch64_zero, {"x0",  "x1",  "x2",  "x3",  "x4",  "x5",  "x6",  "x7",
+                                                                "x8",  "x9",  "x10", "x11", "x12", "x13", "x14", "x15",
+                                                                "x16", "x17", "x18", "x19", "x20", "x21", "x22", "x23",
+                                                                "x24", "x25", "x26", "x27", "x28", "x29", "x30", ""}},
+    {"riscv64", 0x80000000, true, riscv64_mark, riscv64_zero, {"zero", "ra", "sp",  "gp",  "tp", "t0", "t1", "t2",
+                                                               "fp",   "s1", "a0",  "a1",  "a2", "a3", "a4", "a5",
+                                                               "a6",   "a7", "s2",  "s3",  "s4", "s5", "s6", "s7",
+                                                               "s8",   "s9", "s10", "s11", "t3", "t4", "t5", "t6"}},
+};
+static const struct target *target;
 
 static FILE *out;
 static uint64_t hyp_base, hyp_size, guest_ram;
 static bool profile, profile_all;
 
-static qemu_plugin_u64 executed; // in the hypervisor
-static const uint8_t *host_ram;  // where QEMU keeps the byte at RAM_BASE
+enum who { HYPERVISOR, FIRMWARE, GUEST, WHO_COUNT };
+static uint64_t executed[WHO_COUNT]; // with -icount the CPUs run in turn, in one thread
+static uint64_t begun[WHO_COUNT];    // what `executed` was at the last begin mark
+static bool operation_runs;
+static const uint8_t *host_ram; // where QEMU keeps the first byte of memory
 static bool hyp_runs, guest_ran, kernel_ran, user_ran, marked;
 static uint64_t guest_base; // of the guest's memory, physical
 static bool written[RAM_PAGES];
@@ -45,8 +90,8 @@ static GByteArray *value;
 // ── What the hypervisor writes until the guest runs ─────────────────────────────────────────────────────────────────
 static void note_written(uint64_t at, uint64_t size) {
     for (uint64_t page = at >> PAGE_SHIFT; page <= (at + size - 1) >> PAGE_SHIFT; page++)
-        if (page >= RAM_BASE >> PAGE_SHIFT && page - (RAM_BASE >> PAGE_SHIFT) < RAM_PAGES)
-            written[page - (RAM_BASE >> PAGE_SHIFT)] = true;
+        if (page >= target->ram_base >> PAGE_SHIFT && page - (target->ram_base >> PAGE_SHIFT) < RAM_PAGES)
+            written[page - (target->ram_base >> PAGE_SHIFT)] = true;
 }
 
 // Its virtual addresses are physical ones.
@@ -56,8 +101,8 @@ static void on_store(unsigned cpu, qemu_plugin_meminfo_t info, uint64_t vaddr, v
         note_written(vaddr, 1ull << qemu_plugin_mem_size_shift(info));
 }
 
-// DC ZVA is no store to a plugin.
-static void on_zva(unsigned cpu, void *arg) {
+// Zeroing a whole block is no store to a plugin.
+static void on_zero(unsigned cpu, void *arg) {
     (void)cpu;
     uintptr_t number = (uintptr_t)arg;
     if (guest_ran || number >= REGISTERS || !registers[number])
@@ -67,7 +112,7 @@ static void on_zva(unsigned cpu, void *arg) {
     if (qemu_plugin_read_register(registers[number], value) != sizeof(at))
         return;
     memcpy(&at, value->data, sizeof(at));
-    note_written(at & ~(uint64_t)(ZVA_BYTES - 1), ZVA_BYTES);
+    note_written(at & ~(uint64_t)(ZERO_BYTES - 1), ZERO_BYTES);
 }
 
 static void on_cpu(qemu_plugin_id_t id, unsigned cpu) {
@@ -76,14 +121,10 @@ static void on_cpu(qemu_plugin_id_t id, unsigned cpu) {
         return;
     GArray *all = qemu_plugin_get_registers();
     const qemu_plugin_reg_descriptor *d = (const void *)all->data;
-    for (unsigned i = 0; i < all->len; i++) {
-        char *end;
-        if (d[i].name[0] != 'x')
-            continue;
-        unsigned long number = strtoul(d[i].name + 1, &end, 10);
-        if (end != d[i].name + 1 && *end == 0 && number < REGISTERS)
-            registers[number] = d[i].handle;
-    }
+    for (unsigned i = 0; i < all->len; i++)
+        for (unsigned number = 0; number < REGISTERS; number++)
+            if (strcmp(d[i].name, target->registers[number]) == 0)
+                registers[number] = d[i].handle;
     value = g_byte_array_new();
 }
 
@@ -91,7 +132,7 @@ static void on_cpu(qemu_plugin_id_t id, unsigned cpu) {
 static void count_written(uint64_t *own, uint64_t *guests) {
     *own = *guests = 0;
     for (uint64_t page = 0; page < RAM_PAGES; page++) {
-        uint64_t at = RAM_BASE + (page << PAGE_SHIFT);
+        uint64_t at = target->ram_base + (page << PAGE_SHIFT);
         bool inside = at >= guest_base && at - guest_base < guest_ram;
         if (written[page])
             *(inside ? guests : own) += 1 << PAGE_SHIFT;
@@ -101,14 +142,14 @@ static void count_written(uint64_t *own, uint64_t *guests) {
 // ── Events ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 static void event(const char *kind, uint64_t a, uint64_t b) {
     if (!profile)
-        fprintf(out, "%s %" PRIu64 " %" PRIu64 " %" PRIu64 "\n", kind, qemu_plugin_u64_sum(executed), a, b);
+        fprintf(out, "%s %" PRIu64 " %" PRIu64 " %" PRIu64 "\n", kind, executed[HYPERVISOR], a, b);
     fflush(out);
 }
 
 // Called before a block of the guest's is translated: that is, before it runs for the first time.
 static void on_guest_block(uint64_t pa, uint64_t va) {
     if (!guest_ran) {
-        guest_base = pa - (va - GUEST_RAM_BASE); // its MMU is off
+        guest_base = pa - (va - target->ram_base); // its MMU is off
         uint64_t own, guests;
         count_written(&own, &guests);
         event("guest", own, guests);
@@ -117,10 +158,18 @@ static void on_guest_block(uint64_t pa, uint64_t va) {
     }
     kernel_ran = kernel_ran || va >> 48 == 0xffff;
     // Low addresses are the kernel's own only where its memory is mapped one to one.
-    if (kernel_ran && !user_ran && va >> 48 == 0 && (va < GUEST_RAM_BASE || va >= 64 * 1024 * MIB)) {
+    if (kernel_ran && !user_ran && va >> 48 == 0 && (va < target->ram_base || va >= 64 * 1024 * MIB)) {
         user_ran = true;
         event("user", va, 0);
     }
+}
+
+static void took(void) {
+    uint64_t by[WHO_COUNT];
+    for (int who = 0; who < WHO_COUNT; who++)
+        by[who] = executed[who] - begun[who];
+    if (!profile)
+        fprintf(out, "took %" PRIu64 " %" PRIu64 " %" PRIu64 "\n", by[HYPERVISOR], by[FIRMWARE], by[GUEST]);
 }
 
 static void on_mark(unsigned cpu, void *arg) {
@@ -128,9 +177,13 @@ static void on_mark(unsigned cpu, void *arg) {
     uintptr_t which = (uintptr_t)arg;
     if (which == MARK_BEGIN) {
         operations += !marked;
-        marked = true;
+        marked = operation_runs = true;
+        for (int who = 0; who < WHO_COUNT; who++)
+            begun[who] = executed[who];
     } else if (which == MARK_END) {
-        marked = false;
+        if (operation_runs)
+            took();
+        marked = operation_runs = false;
     } else {
         event("mark", which, 0);
         operations += which == MARK_RESET;
@@ -144,17 +197,37 @@ static void on_profiled(unsigned cpu, void *arg) {
 }
 
 // ── Translation ─────────────────────────────────────────────────────────────────────────────────────────────────────
+static void on_executed(unsigned cpu, void *arg) {
+    (void)cpu;
+    ++*(uint64_t *)arg;
+}
+
+// Not by QEMU's own inline counters: with several CPUs, 10.0 makes wrong addresses of them.
+static void count(struct qemu_plugin_insn *insn, enum who who) {
+    qemu_plugin_register_vcpu_insn_exec_cb(insn, on_executed, QEMU_PLUGIN_CB_NO_REGS, &executed[who]);
+}
+
 static void instrument_hyp(struct qemu_plugin_insn *insn, uint32_t code, uint64_t offset) {
     if (profile) {
-        qemu_plugin_register_vcpu_insn_exec_cb(insn, on_profiled, QEMU_PLUGIN_CB_NO_REGS, &histogram[offset / 4]);
+        qemu_plugin_register_vcpu_insn_exec_cb(insn, on_profiled, QEMU_PLUGIN_CB_NO_REGS,
+                                               &histogram[offset / MIN_INSN]);
         return;
     }
-    qemu_plugin_register_vcpu_insn_exec_inline_per_vcpu(insn, QEMU_PLUGIN_INLINE_ADD_U64, executed, 1);
+    count(insn, HYPERVISOR);
     if (guest_ran)
         return;
     qemu_plugin_register_vcpu_mem_cb(insn, on_store, QEMU_PLUGIN_CB_NO_REGS, QEMU_PLUGIN_MEM_W, NULL);
-    if ((code & ~0x1fu) == 0xd50b7420)
-        qemu_plugin_register_vcpu_insn_exec_cb(insn, on_zva, QEMU_PLUGIN_CB_R_REGS, (void *)(uintptr_t)(code & 0x1f));
+    uint32_t reg;
+    if (target->zero(code, &reg))
+        qemu_plugin_register_vcpu_insn_exec_cb(insn, on_zero, QEMU_PLUGIN_CB_R_REGS, (void *)(uintptr_t)reg);
+}
+
+static void instrument_guest(struct qemu_plugin_insn *insn, uint32_t code) {
+    uint32_t mark = target->mark(code);
+    if (mark >= MARK_BEGIN && mark <= MARK_RESET)
+        qemu_plugin_register_vcpu_insn_exec_cb(insn, on_mark, QEMU_PLUGIN_CB_NO_REGS, (void *)(uintptr_t)mark);
+    else
+        count(insn, GUEST);
 }
 
 static void on_translate(qemu_plugin_id_t id, struct qemu_plugin_tb *tb) {
@@ -163,25 +236,23 @@ static void on_translate(qemu_plugin_id_t id, struct qemu_plugin_tb *tb) {
         struct qemu_plugin_insn *insn = qemu_plugin_tb_get_insn(tb, i);
         const uint8_t *host = qemu_plugin_insn_haddr(insn);
         uint64_t va = qemu_plugin_insn_vaddr(insn);
-        if (!host)
+        if (!host || (!host_ram && va < target->ram_base)) // a ROM comes first
             continue;
-        if (!host_ram) // QEMU's boot stub, at the start of memory
-            host_ram = host - (va - RAM_BASE);
-        uint64_t pa = RAM_BASE + (uint64_t)(host - host_ram);
+        if (!host_ram) // what starts the machine, at the start of memory
+            host_ram = host - (va - target->ram_base);
+        uint64_t pa = target->ram_base + (uint64_t)(host - host_ram);
         uint32_t code = 0;
         qemu_plugin_insn_data(insn, &code, sizeof(code));
         if (pa >= hyp_base && pa - hyp_base < hyp_size) {
             hyp_runs = true;
             instrument_hyp(insn, code, pa - hyp_base);
-            continue;
+        } else if (target->firmware && pa < hyp_base) {
+            count(insn, FIRMWARE);
+        } else if (hyp_runs) {
+            if (i == 0)
+                on_guest_block(pa, va);
+            instrument_guest(insn, code);
         }
-        if (!hyp_runs)
-            continue;
-        if (i == 0)
-            on_guest_block(pa, va);
-        uint32_t mark = (code - 0xd280001f) >> 5; // MOVZ XZR, #mark
-        if ((code & 0x1f) == 0x1f && mark >= MARK_BEGIN && mark <= MARK_RESET)
-            qemu_plugin_register_vcpu_insn_exec_cb(insn, on_mark, QEMU_PLUGIN_CB_NO_REGS, (void *)(uintptr_t)mark);
     }
 }
 
@@ -190,15 +261,17 @@ static void on_exit(qemu_plugin_id_t id, void *arg) {
     event("end", 0, 0);
     if (profile) {
         fprintf(out, "operations %" PRIu64 "\n", operations);
-        for (uint64_t i = 0; i < hyp_size / 4; i++)
+        for (uint64_t i = 0; i < hyp_size / MIN_INSN; i++)
             if (histogram[i])
-                fprintf(out, "at %" PRIu64 " %" PRIu64 "\n", 4 * i, histogram[i]);
+                fprintf(out, "at %" PRIu64 " %" PRIu64 "\n", MIN_INSN * i, histogram[i]);
     }
     fclose(out);
 }
 
 int qemu_plugin_install(qemu_plugin_id_t id, const qemu_info_t *info, int argc, char **argv) {
-    (void)info;
+    for (size_t i = 0; i < sizeof(targets) / sizeof(targets[0]); i++)
+        if (strcmp(info->target_name, targets[i].name) == 0)
+            target = &targets[i];
     for (int i = 0; i < argc; i++) {
         char *key = argv[i], *word = strchr(key, '=');
         if (!word)
@@ -217,10 +290,9 @@ int qemu_plugin_install(qemu_plugin_id_t id, const qemu_info_t *info, int argc, 
         else
             return -1;
     }
-    histogram = calloc(hyp_size / 4 + 1, sizeof(*histogram));
-    if (!out || !hyp_base || !hyp_size || !histogram)
+    histogram = calloc(hyp_size / MIN_INSN + 1, sizeof(*histogram));
+    if (!target || !out || !hyp_base || !hyp_size || !histogram)
         return -1;
-    executed = (qemu_plugin_u64){qemu_plugin_scoreboard_new(sizeof(uint64_t)), 0};
     qemu_plugin_register_vcpu_init_cb(id, on_cpu);
     qemu_plugin_register_vcpu_tb_trans_cb(id, on_translate);
     qemu_plugin_register_atexit_cb(id, on_exit, NULL);

@@ -274,8 +274,9 @@ static void whole_vm(u8 how) {
 }
 
 static void power(u32 v, u8 how) {
-    if (how & 1) { // off, and on again
+    if ((how & 1) && vcpus[v].power == VCPU_ON) { // off, as the core does it
         save(v);
+        ops->vcpu_reset(&vcpus[v]);
         vcpus[v].power = VCPU_OFF;
     }
     if (how & 2) {

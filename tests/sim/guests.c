@@ -7,7 +7,15 @@
 #include "hypercall.h"
 #include "sim.h"
 
-enum { SGIS = 4, SIGNALS = SGIS + 1, SPI = 40, VCPUS = 4, UART_TX = 1 << 5, PROBE_WORDS = 64, WRONG = 1023 };
+enum {
+    SGIS = 4,
+    SIGNALS = SGIS + 1,
+    SPI = GUEST_BELL_IRQ,
+    VCPUS = 4,
+    UART_TX = 1 << 5,
+    PROBE_WORDS = 64,
+    WRONG = 1023
+};
 static const u64 PROBE = GUEST_RAM_BASE + 0x180000; // neither kernel nor device tree lies here
 static const u64 ARG = 0x600d0000;
 
@@ -23,11 +31,13 @@ struct mail {
     bool resumed;         // from reset state, with the timer off: its interrupt may have been on the way
     bool uart, rtc;       // these devices hold their line up
     u64 rtc_ns;           // when the match comes
+    u32 resets;           // of the vCPU: a software interrupt of a hart does not survive them
 };
 
 static struct model {
     char name[VM_NAME_MAX + 1];
     enum sim_kind kind;
+    enum host_irqchip irqchip;
     bool chatty; // its vCPUs do little but wake each other and sleep
     struct mail mail[VCPUS];
 } models[8];
@@ -47,6 +57,8 @@ void sim_vm_kind(const char *name, enum sim_kind kind) {
     m->kind = kind;
     m->chatty = one_in(3);
     host_guest_register(name, sim_guest);
+    m->irqchip = (enum host_irqchip)(one_in(2) ? HOST_GIC : 1 + rnd(2));
+    host_guest_irqchip(name, m->irqchip);
 }
 
 static struct model *model_of(const struct host_guest *g) {
@@ -141,27 +153,41 @@ static void open_mail(struct host_guest *g, struct mail *mail) {
     mail->open = true;
 }
 
+// No other interrupt on the same wire is under way to vCPU t: a hart has one for all that is not a software interrupt,
+// and the devices' go to vCPU 0.
+static bool alone(const struct model *m, u32 t, u32 n) {
+    const u32 *sending = m->mail[t].sending;
+    if (m->irqchip == HOST_GIC || n == 0)
+        return sending[n] == 0;
+    for (u32 i = 1; i < SIGNALS; i++)
+        if (sending[i])
+            return false;
+    return t != 0;
+}
+
 static void send(struct host_guest *g, struct model *m) {
-    u32 n = rnd(SIGNALS), sure = 0, vcpus = g->v->vm->vcpu_count;
+    u32 n = m->irqchip != HOST_PLIC ? rnd(SIGNALS) : one_in(2) ? 0 : SGIS; // a PLIC sends no messages
+    u32 sure = 0, vcpus = g->v->vm->vcpu_count;
     u32 targets = n < SGIS ? 1 + rnd(15) : 1u << rnd(vcpus);
     sim_note("guest %llu/%llu signals %llx", g->v->vm->id, g->cpu, targets);
-    u32 taken[VCPUS];
+    u32 taken[VCPUS], resets[VCPUS];
     for (u32 t = 0; t < vcpus; t++) {
         taken[t] = m->mail[t].taken[n];
+        resets[t] = m->mail[t].resets;
         m->mail[t].sending[n] += targets >> t & 1;
         m->mail[t].begun[n] += targets >> t & 1;
         sure |= (u32)(m->mail[t].open && (targets >> t & 1)) << t;
     }
     if (n < SGIS)
         guest_ipi(g, n, targets);
-    else // ISPENDR1, where the SPIs of all vCPUs are
-        guest_mmio_write(g, GUEST_GICD + 0x204, 4, (u64)targets << (SPI - 32));
+    else
+        guest_signal(g, targets);
     sim_result->ipis++;
     for (u32 t = 0; t < vcpus; t++)
-        if ((targets >> t & 1) && --m->mail[t].sending[n] == 0 && (sure >> t & 1))
+        if ((targets >> t & 1) && (m->mail[t].sending[n]--, alone(m, t, n)) && (sure >> t & 1))
             sim_expect_awake(g->v->vm->vcpus[t], n < SGIS ? n : SPI + t);
     for (u32 t = 0; t < vcpus; t++) // one that was taken meanwhile may have been this one
-        m->mail[t].done[n] += (sure >> t & 1) && m->mail[t].taken[n] == taken[t];
+        m->mail[t].done[n] += (sure >> t & 1) && m->mail[t].taken[n] == taken[t] && m->mail[t].resets == resets[t];
 }
 
 static void await(struct host_guest *g, struct mail *mail) {
@@ -322,6 +348,16 @@ static void fair_loop(struct host_guest *g, struct model *m) {
     }
 }
 
+// A hart that starts anew: nothing is enabled, and a software interrupt is forgotten.
+static void begin_anew(struct host_guest *g, struct model *m, struct mail *mail) {
+    if (m->irqchip == HOST_GIC)
+        return;
+    mail->resets++;
+    mail->covered[0] = mail->done[0];
+    if (mail->open)
+        guest_irq_resume(g);
+}
+
 // Its interface is at reset: its own interrupts are as it left them in the redistributor.
 static void fair_resumed(struct host_guest *g) {
     struct model *m = model_of(g);
@@ -329,6 +365,7 @@ static void fair_resumed(struct host_guest *g) {
     expect(g, g->arg == ARG + g->cpu);
     mail->timer = false;
     mail->resumed = true;
+    begin_anew(g, m, mail);
     serve(g, mail);
     fair_loop(g, m);
 }
@@ -339,6 +376,7 @@ static void fair_secondary(struct host_guest *g) {
     expect(g, g->arg == ARG + g->cpu);
     mail->timer = false; // it is off after a reset
     mail->resumed = true;
+    begin_anew(g, m, mail);
     if (!mail->open)
         open_mail(g, mail);
     fair_loop(g, m);
@@ -359,7 +397,8 @@ static void fair_primary(struct host_guest *g, struct model *m) {
     probe_memory(g);
     expect(g, g->cpu == 0 && g->entry == 0x40100000);
     expect(g, guest_now(g) < 1ull << 62);
-    guest_mmio_write(g, GUEST_GICD + 0x84, 4, ~0u); // IGROUPR1, which all vCPUs would read and write
+    if (m->irqchip == HOST_GIC)
+        guest_mmio_write(g, GUEST_GICD + 0x84, 4, ~0u); // IGROUPR1, which all vCPUs would read and write
     open_mail(g, &m->mail[0]);
     fair_loop(g, m);
 }
@@ -368,8 +407,19 @@ static void fair_primary(struct host_guest *g, struct model *m) {
 static void hostile(struct host_guest *g);
 
 static u64 any_device(void) {
-    static const u64 bases[] = {GUEST_GICD, GUEST_GICR, GUEST_GICR + 0x10000, GUEST_UART, GUEST_RTC, GUEST_RAM_BASE};
-    u64 at = bases[rnd(6)] + (one_in(3) ? rnd(0x1000) * 4 : rnd(0x140) * 4);
+    static const u64 bases[] = {GUEST_GICD,
+                                GUEST_GICR,
+                                GUEST_GICR + 0x10000,
+                                GUEST_UART,
+                                GUEST_RTC,
+                                GUEST_RAM_BASE,
+                                GUEST_PLIC,
+                                GUEST_PLIC + 0x2000,
+                                GUEST_APLIC,
+                                GUEST_APLIC + 0x1c00,
+                                GUEST_PLIC + 0x201000,
+                                GUEST_IMSIC};
+    u64 at = bases[rnd(ARRAY_SIZE(bases))] + (one_in(3) ? rnd(0x1000) * 4 : rnd(0x140) * 4);
     if (one_in(8))
         at += 0x20000ull * rnd(4);
     return one_in(30) ? host_random(~0ull) : at;

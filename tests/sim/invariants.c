@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "../../vdev/vgicv3.h"
+#include "vplic.h"
 
 #include "page.h"
 #include "sim.h"
@@ -75,8 +76,30 @@ static void check_task(struct task *t) {
 }
 
 // ── Interrupts and wake-ups ─────────────────────────────────────────────────────────────────────────────────────────
+// Lines of a hart that are up, of those in `lines`, and that its guest has not been shown.
+static bool hart_waits(struct vcpu *v, u32 lines) {
+    struct vplic_cpuif *cif = v->irqchip ? vplic_cpuif(v) : nullptr;
+    const struct host_guest_state *s = v->arch.guest ? v->arch.guest->state : nullptr;
+    if (!cif || !s)
+        return false;
+    bool running = s->executing || s->wfi;
+    u32 shown = running ? s->hart.levels | (s->hart.soft ? (u32)BIT(VPLIC_SSI) : 0) : 0;
+    bool picking = host_machine.picking;
+    host_machine.picking = true; // nobody goes on while we look
+    u32 was = cif->enabled, enabled = running ? s->hart.enabled : was;
+    cif->enabled = enabled & lines & ~shown;
+    bool waits = cif->enabled && v->vm->irqchip_ops->ready(v);
+    cif->enabled = was;
+    host_machine.picking = picking;
+    return waits;
+}
+
+static const u32 all_lines = BIT(VPLIC_SSI) | BIT(VPLIC_STI) | BIT(VPLIC_SEI);
+
 // Something that the vCPU can take waits in the distributor. A physical interrupt's line may be low meanwhile.
 static bool deliverable(struct vcpu *v) {
+    if (host_has_harts(v->vm))
+        return hart_waits(v, all_lines);
     const struct vgic_vcpu *g = v->irqchip;
     if (!g)
         return false;
@@ -94,7 +117,7 @@ static bool deliverable(struct vcpu *v) {
 static bool timer_missed(struct vcpu *v) {
     const struct vgic_vcpu *g = v->irqchip;
     u32 bit = 1u << GUEST_TIMER_IRQ;
-    if (!g || !v->arch.guest || !host_timer_level(v->arch.guest->state))
+    if (!g || host_has_harts(v->vm) || !v->arch.guest || !host_timer_level(v->arch.guest->state))
         return false;
     const struct vgic_word *w = &g->word;
     return w->gate & ~w->active & ~w->in_lr & ~w->line & bit;
@@ -102,7 +125,7 @@ static bool timer_missed(struct vcpu *v) {
 
 static bool has_room(struct vcpu *v) {
     const struct vgic_vcpu *g = v->irqchip;
-    return g && (g->lr_all & ~g->cpuif.lr_used);
+    return host_has_harts(v->vm) || (g && (g->lr_all & ~g->cpuif.lr_used));
 }
 
 static void patience(u32 *bad, bool now, u32 steps, u32 limit, const char *what, const char *who) {
@@ -123,9 +146,14 @@ static void check_vcpu(struct vm *vm, struct vcpu *v) {
 
 // Exactly, and at once: a raiser that still saw it awake has left a mark that it saw before it went to sleep.
 void sim_expect_awake(struct vcpu *v, u32 irq) {
-    const struct vgic_vcpu *g = v->irqchip;
-    const struct vgic_word *w = irq < VGIC_PRIVATE ? &g->word : &g->vgic->spi[irq / 32 - 1];
-    bool waits = w->latch & w->gate & ~w->active & ~w->in_lr & (1u << irq % 32);
+    bool waits;
+    if (host_has_harts(v->vm)) {
+        waits = hart_waits(v, BIT(irq == 0 ? VPLIC_SSI : VPLIC_SEI));
+    } else {
+        const struct vgic_vcpu *g = v->irqchip;
+        const struct vgic_word *w = irq < VGIC_PRIVATE ? &g->word : &g->vgic->spi[irq / 32 - 1];
+        waits = w->latch & w->gate & ~w->active & ~w->in_lr & (1u << irq % 32);
+    }
     if (waits && v->power == VCPU_ON && v->halted && v->task.state == TASK_BLOCKED && !list_empty(&v->task.wait_node))
         sim_violation("%s: a wake-up is lost: it sleeps, and an interrupt has been raised for it", v->task.name);
     struct host_guest *guest = v->arch.guest;

@@ -297,6 +297,8 @@ void __real_page_free(void *p, u32 order);
 void __wrap_page_free(void *p, u32 order);
 u32 __real_page_alloc_blocks(u32 max_blocks, pa_t *base);
 u32 __wrap_page_alloc_blocks(u32 max_blocks, pa_t *base);
+void *__real_stack_alloc(void);
+void *__wrap_stack_alloc(void);
 
 static bool fails(void) {
     if (!sim_faults)
@@ -318,6 +320,10 @@ void *__wrap_page_alloc(u32 order) {
 void __wrap_page_free(void *p, u32 order) {
     memset(p, FREED, PAGE_SIZE << order);
     __real_page_free(p, order);
+}
+
+void *__wrap_stack_alloc(void) {
+    return fails() ? NULL : __real_stack_alloc();
 }
 
 u32 __wrap_page_alloc_blocks(u32 max_blocks, pa_t *base) {

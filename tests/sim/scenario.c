@@ -28,7 +28,7 @@ static struct {
     bool over;    // vmm_start has returned
     bool gone;    // the VMs are destroyed
     bool stays;   // the machine stays on when no VM runs
-    u64 free_before;
+    u64 free_before, stacks_before;
     struct task operator;
     char bundle[16 * 1024];
     size_t used;
@@ -184,9 +184,11 @@ static void destroy_all(void) {
     for (u32 i = 0; i < vmm_count(); i++)
         vm_free(vmm_vm(i));
     sleep_ns(US(5000)); // whoever still has one of them in his hands shows it
-    u64 now = page_stats().free;
+    u64 now = page_stats().free, stacks = stack_stats().used;
     if (now != run.free_before)
         sim_violation("%lld bytes are not free any more at the end", (long long)(run.free_before - now));
+    if (stacks != run.stacks_before)
+        sim_violation("%lld bytes of stacks are left at the end", (long long)(stacks - run.stacks_before));
 }
 
 static void finish(void) {
@@ -247,6 +249,7 @@ static void machine(void *arg) {
         shell_start();
     spawn_operator();
     run.free_before = page_stats().free;
+    run.stacks_before = stack_stats().used;
     sim_faults = true;
     vmm_init(&board);
     run.created = true;

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import time
+import typing
 
 import pexpect
 
@@ -16,12 +17,69 @@ CACHE = os.environ.get("BULKHEAD_CACHE") or os.path.join(os.environ.get("XDG_CAC
 GUESTS = os.environ.get("BULKHEAD_GUESTS") or os.path.join(CACHE, "guests", ARCH)
 HOST = os.path.join(BUILD, "host", "bulkhead")
 IMAGE = os.path.join(OUT, "bulkhead.elf" if ARCH == "x86_64" else "bulkhead.bin")
-# What each architecture's machine is called in QEMU, and what a Linux guest of it is.
-BOARD, CPU, CONSOLE, KERNEL = {
-    "aarch64": ("virt,virtualization=on,gic-version=3", "cortex-a57", "ttyAMA0", "debian/Image-cloud"),
-    "riscv64": ("virt", "rv64", "ttyS0", "debian/Image"),
-    "x86_64": ("q35", "max", "ttyS0", "debian/Image-cloud"),
-}[ARCH]
+
+
+class Arch(typing.NamedTuple):
+    """What tests have to know of an architecture: its machine in QEMU, and what its guests have."""
+
+    board: str
+    cpus: tuple  # models that will do, the usual one first; then a newer one, and a server's
+    boards: tuple  # (board, model): other trims of the board that will do
+    files: tuple  # (board, model, how many of two VMs with two vCPUs): boards that give interrupts to guests themselves
+    refused: tuple  # (board, model, what is said of it)
+    uart: int  # a guest's
+    timer: str  # in a guest's /proc/interrupts
+    console: str
+    kernel: str
+
+
+ARCHS = {
+    "aarch64": Arch(
+        board="virt,virtualization=on,gic-version=3",
+        cpus=("cortex-a57", "max", "neoverse-v1"),
+        boards=tuple((f"virt,virtualization=on,{trim}", "max") for trim in (
+            "gic-version=max", "gic-version=3,iommu=smmuv3", "gic-version=3,its=off", "gic-version=3,highmem=off")),
+        files=(),
+        refused=(
+            ("virt,gic-version=3", "cortex-a57", r"EL1[^\n]*\n?[^\n]*virtualization=on"),
+            ("virt,virtualization=on,gic-version=2", "cortex-a57", r"GICv2.*gic-version=3"),
+        ),
+        uart=0x9000000, timer="arch_timer", console="ttyAMA0", kernel="debian/Image-cloud",
+    ),
+    "riscv64": Arch(
+        board="virt",
+        cpus=("rv64", "max", "rva23s64"),
+        boards=(
+            ("virt,aclint=on", "rv64"), ("virt,aia=aplic", "rv64"), ("virt,aia=aplic", "rva23s64"), ("virt,aia=aplic-imsic", "rv64"),
+            ("virt,acpi=off", "rv64,v=true"), ("virt", "rv64,sstc=false"), ("virt,aia=aplic,aclint=on", "max,sstc=false"),
+        ),
+        files=(
+            ("virt,aia=aplic-imsic,aia-guests=1", "rv64", 0), ("virt,aia=aplic-imsic,aia-guests=3", "rv64", 1),
+            ("virt,aia=aplic-imsic,aia-guests=7", "max", 2), ("virt,aia=aplic-imsic,aia-guests=7,aclint=on", "rva23s64", 2),
+            ("virt,aia=aplic-imsic,aia-guests=3", "rv64,sstc=false", 1),
+        ),
+        refused=tuple(("virt", cpu, r"no hypervisor extension \(H\).*-cpu rv64") for cpu in ("rv64,h=false", "sifive-u54", "rva22s64")),
+        uart=0x10000000, timer="riscv-timer", console="ttyS0", kernel="debian/Image",
+    ),
+    "x86_64": Arch(
+        board="q35",
+        cpus=("max", "EPYC"),
+        # APIC registers in memory; the clock by the ACPI timer; an older board. Not microvm: its firmware's tables lie where
+        # QEMU loads the bundle.
+        boards=(("q35", "max,-x2apic"), ("q35,hpet=off", "max,-pdpe1gb"), ("pc", "max")),
+        files=(),
+        refused=(
+            ("q35", "qemu32", r"this CPU has no 64-bit mode"),
+            ("q35", "max,-nx", r"this CPU cannot keep data from being executed"),
+            ("q35", "max,-svm", r"(SVM|AMD-V)"),
+            ("q35", "max,-npt", r"the CPU's SVM has no nested paging"),
+            ("microvm,pit=off,pic=off,rtc=off", "max", r"how fast this CPU's time stamp counter runs"),
+        ),
+        uart=0x3f8, timer="Local timer interrupts", console="ttyS0", kernel="debian/Image-cloud",
+    ),
+}  # fmt: skip
+THIS = ARCHS[ARCH]
+BOARD, CPU, CONSOLE, KERNEL = THIS.board, THIS.cpus[0], THIS.console, THIS.kernel
 # How much longer than on an idle machine of our time things may take.
 PATIENCE = float(os.environ.get("BULKHEAD_PATIENCE", "1"))
 

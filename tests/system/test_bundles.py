@@ -91,11 +91,23 @@ def test_memory_that_another_VM_has_taken_is_told(boot):
     m.wait_all([r'vms/01-second\.toml:3:10: memory = "300M": 300 MiB asked, .* free', r"first +\| small: up"])
 
 
+def linux_header(arch):
+    """The header of a Linux kernel for that architecture, and some bytes that stand for the rest of it."""
+    begin = b"\x4d\x5a\0\0\x6f\0\0\0" + (0x200000).to_bytes(8, "little") + (0x11000).to_bytes(8, "little")
+    end = {
+        "aarch64": b"\x0a" + bytes(31) + b"ARM\x64" + bytes(4),
+        "riscv64": bytes(8) + b"\2\0\0\0" + bytes(12) + b"RISCV\0\0\0RSC\x05" + bytes(4),
+    }[arch]
+    return begin + end + bytes(70000)
+
+
 def test_a_kernel_of_another_architecture_is_told_with_its_place(boot):
-    header = b"\x4d\x5a\0\0\x6f\0\0\0" + (0x200000).to_bytes(8, "little") + (0x10000).to_bytes(8, "little")
-    riscv = header + bytes(8) + b"\2\0\0\0" + bytes(12) + b"RISCV\0\0\0RSC\x05" + bytes(70000)
+    other = next(arch for arch in machine.ARCHS if arch != machine.ARCH)
     boots_beside_good(
-        boot, [machine.toml("bad", "riscv")], [r'vms/00-bad\.toml:5:10: kernel = "riscv": built for riscv64'], {"riscv": riscv}
+        boot,
+        [machine.toml("bad", "foreign")],
+        [rf'vms/00-bad\.toml:5:10: kernel = "foreign": built for {other}, this machine is {machine.ARCH}'],
+        {"foreign": linux_header(other)},
     )
 
 

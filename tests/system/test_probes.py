@@ -4,12 +4,33 @@
 import re
 
 import pytest
-from machine import tiny
+from machine import ARCH, BOARD, tiny
 
-PROBES = ("bounds", "registers", "irqlives", "storm", "power", "code", "clocks", "debug", "switches")
+# Those of tests/guest/common/probes, then each architecture's.
+PROBES = ("storm", "power", "code", "clocks", "switches") + {
+    "aarch64": ("bounds", "registers", "irqlives", "debug"),
+    "riscv64": ("bounds", "registers", "irqlives", "hsm", "paging"),
+}[ARCH]
 # The long sweeps run on one CPU of the VM; test_hostile.py has them on one and two vCPUs.
-HOSTILE = ("memory-4", "sysregs-4", *(f"{program}-{cpus}" for program in ("calls", "interrupts", "state") for cpus in (1, 2, 4)))
+SWEEPS = {
+    "aarch64": ("memory-4", "sysregs-4", "caches-4", "counters-4", "calls-1", "state-1", "state-2", "state-4"),
+    "riscv64": ("memory-4", "sysregs-4"),
+}[ARCH]
+FIRMWARE = ("interrupts", "psci") if ARCH == "aarch64" else ("interrupts",)
+HOSTILE = SWEEPS + tuple(f"{program}-{cpus}" for program in FIRMWARE for cpus in (1, 2, 4)) + ("calls-2", "calls-4")
 CPUS = (1, 2, 4)
+# Other boards and CPUs than the usual ones, and the VMs that come first there, to get what guest interrupt files there are.
+MACHINES = {
+    "aarch64": ((BOARD, "max", ()), (BOARD, "neoverse-v1", ())),
+    "riscv64": (
+        ("virt,aclint=on", "rv64,sstc=off", ()),
+        ("virt,aia=aplic", "max", ()),
+        ("virt,aia=aplic-imsic", "rv64", ()),
+        ("virt,aia=aplic-imsic,aia-guests=1", "max", ("memory-1",)),
+        ("virt,aia=aplic-imsic,aia-guests=3", "rva23s64", ("sysregs-1", "bounds-2", "interrupts-2")),
+        ("virt,aia=aplic-imsic,aia-guests=7", "max", ("irqlives-2", "storm-2", "switches-2", "registers-1")),
+    ),
+}[ARCH]
 
 
 def pinned(name, program, cpus, smp):
@@ -64,11 +85,11 @@ def test_hostile_probes_pass_on_any_number_of_vCPUs(boot, smp):
         verdicts(m, name)
 
 
-@pytest.mark.parametrize("cpu", ["max", "neoverse-v1"])
-def test_probes_pass_on_newer_CPUs(boot, cpu):
-    m = up(boot, [pinned(program, program, 2, 2) for program in PROBES], cpu=cpu)
-    for program in PROBES:
-        verdicts(m, program)
+@pytest.mark.parametrize("board, cpu, first", MACHINES, ids=[f"{board}-{cpu}" for board, cpu, _ in MACHINES])
+def test_probes_pass_together_on_other_machines(boot, board, cpu, first):
+    names = first + tuple(f"{program}-2" for program in PROBES if f"{program}-2" not in first)
+    m = up(boot, [pinned(name, name[:-2], int(name[-1]), 2) for name in names], cpu=cpu, board=board)
+    verdicts(m, *names)
 
 
 def test_what_a_VM_keeps_in_memory_is_never_seen_by_another_nor_in_its_next_life(boot):

@@ -87,6 +87,34 @@ static void other_compressed_instructions_expand_to_nothing(void **state) {
         assert_false(insn_access(insn_expand(others[i]), &a));
 }
 
+static void csr_accesses_tell_number_registers_and_whether_they_write(void **state) {
+    (void)state;
+    static const struct {
+        u32 insn;
+        struct insn_csr is;
+    } cases[] = {
+        {0x151f9573, {0x151, 10, 31, CSR_OP_WRITE, false, true}}, // csrrw a0, sireg, t6
+        {0x15c01573, {0x15c, 10, 0, CSR_OP_WRITE, false, true}},  // csrrw a0, stopei, x0
+        {0x15c02573, {0x15c, 10, 0, CSR_OP_SET, false, false}},   // csrr a0, stopei
+        {0x1512a073, {0x151, 0, 5, CSR_OP_SET, false, true}},     // csrs sireg, t0
+        {0x1512b073, {0x151, 0, 5, CSR_OP_CLEAR, false, true}},   // csrc sireg, t0
+        {0x15105073, {0x151, 0, 0, CSR_OP_WRITE, true, true}},    // csrwi sireg, 0
+        {0x1510e073, {0x151, 0, 1, CSR_OP_SET, true, true}},      // csrsi sireg, 1
+        {0x15107073, {0x151, 0, 0, CSR_OP_CLEAR, true, false}},   // csrci sireg, 0
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        struct insn_csr c;
+        const struct insn_csr *is = &cases[i].is;
+        assert_true(insn_csr(cases[i].insn, &c));
+        assert_true(c.nr == is->nr && c.rd == is->rd && c.rs1 == is->rs1 && c.op == is->op);
+        assert_true(c.immediate == is->immediate && c.writes == is->writes);
+    }
+    static const u32 others[] = {0x00000073, 0x10500073, 0x62000073, 0x00004073, 0x15102503}; // ecall wfi hfence hlv lw
+    struct insn_csr c;
+    for (size_t i = 0; i < ARRAY_SIZE(others); i++)
+        assert_false(insn_csr(others[i], &c));
+}
+
 // Whatever a guest's memory holds: an answer is one that the rest can work with.
 static void every_half_word_gives_a_sane_answer(void **state) {
     (void)state;
@@ -107,6 +135,7 @@ int main(void) {
         cmocka_unit_test(what_is_no_integer_load_or_store_is_refused),
         cmocka_unit_test(compressed_forms_expand_to_the_same),
         cmocka_unit_test(other_compressed_instructions_expand_to_nothing),
+        cmocka_unit_test(csr_accesses_tell_number_registers_and_whether_they_write),
         cmocka_unit_test(every_half_word_gives_a_sane_answer),
     };
     return cmocka_run_group_tests(tests, nullptr, nullptr);

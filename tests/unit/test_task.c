@@ -64,7 +64,7 @@ static void a_stack_is_usable_and_returned(void **state) {
 
 static void check_no_memory(void *arg) {
     (void)arg;
-    while (page_alloc(3))
+    while (stack_alloc())
         ;
     host_check(task_init(&tasks[0], "t", note_cpu, NULL, 5, &cpus[0]) == -ENOMEM);
     task_fini(&tasks[0]); // nothing to free

@@ -351,6 +351,25 @@ static void any_access_is_borne(void **state) {
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
+static void what_firmware_takes_is_gone_for_the_guest_and_makes_room(void **state) {
+    (void)state;
+    char bytes[4];
+    assert_int_equal(v16550_take(&vm, bytes, 4), 0);
+    start(0);
+    put(IER, RDI);
+    assert_int_equal(type("0123456789abcdefgh"), V16550_FIFO);
+    assert_true(line);
+    assert_int_equal(v16550_take(&vm, bytes, 4), 4);
+    assert_memory_equal(bytes, "0123", 4);
+    assert_int_equal(get(DATA), '4');
+    assert_false(asked());
+    for (u32 i = 0; i < 3; i++)
+        v16550_take(&vm, bytes, 4);
+    assert_true(asked());
+    assert_false(line);
+    assert_int_equal(get(LSR) & DR, 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(comes_out_of_reset_quiet_and_empty),
@@ -358,6 +377,7 @@ int main(void) {
         TEST(the_divisor_is_kept_apart_from_the_data),
         TEST(the_scratch_register_tells_that_there_is_a_uart),
         TEST(typed_bytes_come_in_order_and_interrupt),
+        TEST(what_firmware_takes_is_gone_for_the_guest_and_makes_room),
         TEST(below_the_trigger_level_it_is_the_timeout),
         TEST(a_full_fifo_refuses_and_asks_again_when_half_empty),
         TEST(without_fifos_one_byte_has_room),

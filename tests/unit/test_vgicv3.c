@@ -320,6 +320,18 @@ static void an_edge_while_active_goes_to_the_new_target_as_soon_as_the_old_one_i
     assert_int_equal(take(1), SPI);
 }
 
+static void what_waited_for_a_vcpu_that_goes_off_goes_to_its_new_target(void **state) {
+    (void)state;
+    irq_set_edge(0, SPI, true);
+    irq_write(0, GICD_ISENABLER, SPI);
+    irq_write(0, GICD_ISPENDR, SPI); // in a list register of vCPU 0
+    hw[0].in_guest = false;
+    mmio_write(1, VM_GICD + GICD_IROUTER + SPI * 8, 8, 1); // vCPU 0 does not hear of it any more
+    vgicv3_ops.vcpu_reset(&vcpus[0]);
+    vcpus[0].power = VCPU_OFF;
+    assert_int_equal(take(1), SPI);
+}
+
 static void an_active_interrupt_of_nobody_is_not_offered_when_it_ends(void **state) {
     (void)state;
     irq_write(0, GICR_ISENABLER0, 3);
@@ -656,6 +668,7 @@ int main(void) {
         test_on(one, active_can_be_made_and_taken_away_by_software),
         test_on(two, an_interrupt_goes_where_its_route_says),
         test_on(two, an_edge_while_active_goes_to_the_new_target_as_soon_as_the_old_one_is_done),
+        test_on(two, what_waited_for_a_vcpu_that_goes_off_goes_to_its_new_target),
         test_on(two, an_active_interrupt_of_nobody_is_not_offered_when_it_ends),
         test_on(two, a_timer_made_pending_while_active_comes_again_if_its_end_is_seen_in_a_register),
         test_on(two, an_sgi_reaches_its_targets_and_itself),

@@ -153,6 +153,36 @@ static void the_alarm_waits_until_interrupts_are_enabled(void **state) {
     assert_false(line);
 }
 
+static void an_alarm_stays_where_it_is_on_a_clock_that_is_set(void **state) {
+    (void)state;
+    put(IRQ_ENABLED, 1);
+    put_pair(ALARM_LOW, get_time() + 10 * SECOND);
+    put_pair(TIME_LOW, get_time() - 5 * SECOND); // further away
+    host_advance(11 * SECOND);
+    assert_false(line);
+    assert_int_equal(get(STATUS), 1);
+    host_advance(5 * SECOND);
+    assert_true(line);
+    put(CLEAR_IRQ, 1);
+    put_pair(ALARM_LOW, get_time() + 10 * SECOND);
+    put_pair(TIME_LOW, get_time() + 8 * SECOND); // nearer
+    host_advance(3 * SECOND);
+    assert_true(line);
+    put(CLEAR_IRQ, 1);
+    put_pair(ALARM_LOW, get_time() + 10 * SECOND);
+    put_pair(TIME_LOW, get_time() + 20 * SECOND); // past
+    assert_true(line);
+}
+
+static void half_a_new_alarm_leaves_the_old_one_as_it_is(void **state) {
+    (void)state;
+    put(IRQ_ENABLED, 1);
+    put_pair(ALARM_LOW, get_time() + SECOND);
+    put(ALARM_HIGH, 0x7fffffff);
+    host_advance(2 * SECOND);
+    assert_true(line);
+}
+
 static void any_access_is_borne(void **state) {
     (void)state;
     for (u32 offset = 0; offset < VGOLDFISH_RTC_SIZE; offset++)
@@ -169,10 +199,16 @@ static void any_access_is_borne(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        TEST(tells_nanoseconds_of_wall_clock_time),         TEST(the_high_half_is_that_of_the_low_half_read_before),
-        TEST(can_be_set_and_falls_back_at_reset),           TEST(the_alarm_comes_once_when_its_time_has_come),
-        TEST(an_alarm_of_the_past_comes_at_once),           TEST(a_cleared_or_later_alarm_does_not_come),
-        TEST(the_alarm_waits_until_interrupts_are_enabled), TEST(any_access_is_borne),
+        TEST(tells_nanoseconds_of_wall_clock_time),
+        TEST(the_high_half_is_that_of_the_low_half_read_before),
+        TEST(can_be_set_and_falls_back_at_reset),
+        TEST(the_alarm_comes_once_when_its_time_has_come),
+        TEST(an_alarm_of_the_past_comes_at_once),
+        TEST(a_cleared_or_later_alarm_does_not_come),
+        TEST(the_alarm_waits_until_interrupts_are_enabled),
+        TEST(any_access_is_borne),
+        TEST(an_alarm_stays_where_it_is_on_a_clock_that_is_set),
+        TEST(half_a_new_alarm_leaves_the_old_one_as_it_is),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

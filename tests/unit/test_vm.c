@@ -48,7 +48,7 @@ static void create_and_destroy(void *arg) {
     u32 *vcpus = arg;
     char why[VM_REASON_MAX];
     prepare(*vcpus);
-    u64 before = page_stats().free;
+    u64 before = page_stats().free, stacks = stack_stats().used;
     for (u32 i = 0; i < 3; i++) {
         struct vm *vm = vm_alloc();
         host_check(vm_create(vm, &config, 1, why, sizeof(why)) == 0);
@@ -57,7 +57,7 @@ static void create_and_destroy(void *arg) {
         vm_destroy(vm);
         host_check(!vm->created);
         vm_free(vm);
-        host_check(page_stats().free == before);
+        host_check(page_stats().free == before && stack_stats().used == stacks);
     }
 }
 
@@ -79,50 +79,73 @@ static void a_vm_of_any_priority_can_be_destroyed(void **state) {
     priority = CONFIG_PRIORITY_DEFAULT;
 }
 
-// One 2 MiB block and `pages` pages are left, neighbours of each other.
-static void leave_memory(u32 pages) {
+// Takes the stacks that there are without a new block.
+static void take_ready_stacks(void) {
+    u64 blocks = page_stats().free_blocks;
+    for (;;) {
+        void *stack = stack_alloc();
+        host_check(stack);
+        if (page_stats().free_blocks != blocks) {
+            stack_free(stack);
+            return;
+        }
+    }
+}
+
+// `blocks` 2 MiB blocks and `pages` pages are left, neighbours of each other.
+static void leave_memory(u32 blocks, u32 pages) {
     static void *taken[64 * 512];
     u32 count = 0;
     pa_t block;
-    host_check(page_alloc_blocks(1, &block) == 1);
+    take_ready_stacks();
+    host_check(page_alloc_blocks(blocks, &block) == blocks);
     while ((taken[count] = page_alloc(0)))
         count++;
     host_check(pages <= count);
     for (u32 i = 0; i < pages; i++)
         page_free(taken[count - 1 - i], 0);
-    page_free_blocks(block, 1);
+    page_free_blocks(block, blocks);
 }
 
-static void create_with_pages(void *arg) {
-    u32 *pages = arg;
+struct left {
+    u32 blocks, pages;
+    bool enough;
+};
+
+static void create_with(void *arg) {
+    struct left *left = arg;
     char why[VM_REASON_MAX];
     prepare(3);
     struct vm *vm = vm_alloc();
-    leave_memory(*pages);
+    leave_memory(left->blocks, left->pages);
     struct page_stats before = page_stats();
+    u64 stacks = stack_stats().used;
     int err = vm_create(vm, &config, 1, why, sizeof(why));
     if (err == 0) {
-        *pages = 0;
+        left->enough = true;
         return;
     }
     host_check(err == -ENOMEM && strstr(why, "no room for"));
     host_check(!vm->created);
     host_check(page_stats().free == before.free && page_stats().free_blocks == before.free_blocks);
+    host_check(stack_stats().used == stacks);
 }
 
 static void a_creation_that_runs_out_of_memory_leaves_nothing_behind(void **state) {
     (void)state;
     u32 failures = 0;
-    for (u32 pages = 0;; pages++) {
-        u32 left = pages;
-        vms_init(1, 1);
-        assert_int_equal(host_run(create_with_pages, &left), HOST_DONE);
-        if (!left && pages)
-            break;
-        failures++;
-        assert_true(pages < 400);
+    for (u32 blocks = 1; blocks <= 2; blocks++) { // one for the guest, one for the stacks
+        for (u32 pages = 0; pages < 100; pages++) {
+            struct left left = {.blocks = blocks, .pages = pages};
+            vms_init(1, 1);
+            assert_int_equal(host_run(create_with, &left), HOST_DONE);
+            assert_true(!left.enough || blocks == 2);
+            if (left.enough)
+                break;
+            failures++;
+        }
     }
-    assert_true(failures > 30); // it failed at every step on the way
+    assert_in_range(failures, 110, 160); // it failed at every step on the way
 }
 
 // ── Start and stop ──────────────────────────────────────────────────────────────────────────────────────────────────

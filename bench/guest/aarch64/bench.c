@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "marks.h"
+#include "text.h"
 
 typedef uint8_t u8;
 typedef uint32_t u32;
@@ -72,19 +73,8 @@ static inline u64 hvc(u64 fn, u64 a1, u64 a2, u64 a3) {
 }
 
 // ── Text ────────────────────────────────────────────────────────────────────────────────────────────────────────────
-static void put(const char *text) {
-    for (; *text; text++)
-        mmio_write(UART, (u8)*text);
-}
-
-static void put_number(u64 n) {
-    char digits[21];
-    char *at = &digits[sizeof(digits) - 1];
-    *at = 0;
-    do
-        *--at = (char)('0' + n % 10);
-    while (n /= 10);
-    put(at);
+void put_char(char c) {
+    mmio_write(UART, (u8)c);
 }
 
 static void put_row(const char *name, u32 count) {
@@ -324,31 +314,6 @@ static const struct operation {
     {"ipi", op_ipi, true}, // the second CPU stays on after it
 };
 
-static u32 fdt_total_size(const u8 *fdt) {
-    return (u32)fdt[4] << 24 | (u32)fdt[5] << 16 | (u32)fdt[6] << 8 | fdt[7];
-}
-
-// What follows "bench=" anywhere in the tree: the command line is the only place that has it.
-static const char *wanted(const u8 *fdt) {
-    static const char key[] = "bench=";
-    u32 size = fdt_total_size(fdt);
-    for (u32 at = 0; at + sizeof(key) < size; at++) {
-        u32 n = 0;
-        while (key[n] && fdt[at + n] == (u8)key[n])
-            n++;
-        if (!key[n])
-            return (const char *)&fdt[at + n];
-    }
-    return "single";
-}
-
-static bool is(const char *word, const char *name) {
-    for (; *name; word++, name++)
-        if (*word != *name)
-            return false;
-    return *word == 0 || *word == ' ';
-}
-
 static void measure(const struct operation *op) {
     op->run(); // once before, not counted: what is set up at the first use is no part of the cost
     for (u32 i = 0; i < SAMPLES; i++) {
@@ -361,7 +326,7 @@ static void measure(const struct operation *op) {
 }
 
 void bench_main(const u8 *fdt) {
-    const char *what = wanted(fdt);
+    const char *word = after(fdt, "bench="), *what = word ? word : "single";
     gic_init(0);
     empty = op_empty();
     put("bench counter ");

@@ -51,7 +51,6 @@ struct call_result hvc(u64 fn, u64 a1, u64 a2, u64 a3);
 struct call_result smc(u64 fn, u64 a1, u64 a2, u64 a3);
 s64 psci_cpu_on(u64 target, u64 entry, u64 context);
 s64 psci_affinity_info(u64 target);
-void psci_cpu_off(void);
 
 // Before an instruction on FP or SIMD registers: the compiler is told to leave those alone.
 #define SIMD ".arch_extension fp\n\t.arch_extension simd\n\t"
@@ -84,5 +83,3 @@ static inline void write32(u64 at, u32 v) {
 void gic_init(void);
 void gic_enable(u32 intid);
 void gic_disable(u32 intid);
-void irqs_on(void);
-void irqs_off(void);

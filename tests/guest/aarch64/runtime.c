@@ -67,10 +67,6 @@ s64 psci_affinity_info(u64 target) {
     return (s64)hvc(0xc4000004, target, 0, 0).x0;
 }
 
-void psci_cpu_off(void) {
-    hvc(0x84000002, 0, 0, 0);
-}
-
 void machine_off(void) {
     hvc(0x84000008, 0, 0, 0);
     for (;;)
@@ -85,6 +81,23 @@ void machine_reset(void) {
 
 s64 cpu_start(u64 cpu, u64 context) {
     return psci_cpu_on(cpu, (u64)secondary_entry, context);
+}
+
+s64 cpu_status(u64 cpu) {
+    return psci_affinity_info(cpu);
+}
+
+void cpu_stop(void) {
+    hvc(0x84000002, 0, 0, 0);
+}
+
+void cpu_yield(void) {
+    hvc(0x86000003, 0, 0, 0);
+}
+
+// PSCI §6.4: MMU and caches off, interrupts masked; and EL1 on its own stack pointer.
+bool cpu_began_right(void) {
+    return read_sysreg(daif) == 0x3c0 && read_sysreg(currentel) == 4 && (read_sysreg(sctlr_el1) & 0x1005) == 0;
 }
 
 void jump_into_nowhere(void) {
@@ -143,6 +156,28 @@ void exception(u64 kind, struct frame *frame) {
         frame->elr += 4;
 }
 
+void no_traps(void) {
+    CHECK("no_exception_came", trap.count == 0, "%u, esr %x, elr %x", trap.count, trap.esr, trap.elr);
+}
+
+// ── Code ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+enum : u32 { RET = 0xd65f03c0, MOVZ_X0 = 0xd2800000 };
+
+void code_write(u32 *at, u64 value) {
+    at[0] = MOVZ_X0 | (u32)(value & 0xffff) << 5;
+    at[1] = RET;
+    __asm__ volatile("dc cvau, %0\n\tdsb ish\n\tic ivau, %0\n\tdsb ish\n\tisb" ::"r"(at) : "memory");
+}
+
+u64 code_run(const u32 *at) {
+    u64 v;
+    __asm__ volatile("isb\n\tmov x19, x30\n\tblr %1\n\tmov x30, x19\n\tmov %0, x0"
+                     : "=r"(v)
+                     : "r"(at)
+                     : "x0", "x19", "x30", "memory");
+    return v;
+}
+
 // ── Interrupts ──────────────────────────────────────────────────────────────────────────────────────────────────────
 static u64 my_redistributor(void) {
     return GICR + cpu_index() * GICR_STRIDE;
@@ -182,6 +217,38 @@ void irqs_on(void) {
 
 void irqs_off(void) {
     __asm__ volatile("msr daifset, #2\n\tisb" ::: "memory");
+}
+
+// IPIs are SGIs of the same number.
+void irqs_init(void) {
+    gic_init();
+    for (u32 i = 0; i < IPIS; i++)
+        gic_enable(i);
+    gic_enable(PPI_CNTV);
+}
+
+void ipi_send(u64 to, u32 number) {
+    __asm__ volatile("dsb sy" ::: "memory");
+    write_sysreg(S3_0_C12_C11_5, (u64)number << 24 | 1u << to);
+}
+
+u64 ipi_taken(u32 number) {
+    return irq_count[number];
+}
+
+void ipi_forget(void) {
+    for (u32 i = 0; i < IPIS; i++)
+        irq_count[i] = 0;
+}
+
+void timer_set(u64 at) {
+    write_sysreg(cntv_cval_el0, at);
+    write_sysreg(cntv_ctl_el0, at != ~0ull);
+}
+
+// ── Time ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+u64 rtc_seconds(void) {
+    return read32(RTC);
 }
 
 u64 now(void) {

@@ -36,7 +36,7 @@ secondary_entry:
     bl      cpu_setup
     mov     x0, x19
     bl      secondary_main
-    bl      psci_cpu_off
+    bl      cpu_stop
 3:  wfi
     b       3b
 

@@ -90,33 +90,54 @@ static u32 big_endian(const u8 *p) {
     return (u32)p[0] << 24 | (u32)p[1] << 16 | (u32)p[2] << 8 | p[3];
 }
 
-static bool same(const u8 *p, const char *text, u32 count) {
-    for (u32 i = 0; i < count; i++)
-        if (p[i] != (u8)text[i])
+static bool begins(const u8 *p, const char *text) {
+    for (; *text; p++, text++)
+        if (*p != (u8)*text)
             return false;
     return true;
 }
 
-// The structure block is walked word by word: "memory@40000000" begins a node, its "reg" has two cells each.
-u64 fdt_ram_size(u64 dtb) {
+static u32 length_of(const char *text) {
+    u32 n = 0;
+    while (text[n])
+        n++;
+    return n;
+}
+
+// The structure block is walked word by word.
+const u8 *fdt_find(u64 dtb, const char *node, const char *property) {
     const u8 *fdt = (const u8 *)dtb;
     const u8 *at = fdt + big_endian(fdt + 8), *strings = fdt + big_endian(fdt + 12);
     bool inside = false;
     for (;;) {
         u32 token = big_endian(at);
         at += 4;
-        if (token == 1) {
-            inside = same(at, "memory@", 7);
+        if (token == 1) { // a node begins: its name
+            inside = begins(at, node);
             while (*at)
                 at++;
             at = (const u8 *)(((u64)at + 4) & ~3ull);
-        } else if (token == 3) {
-            u32 len = big_endian(at), name = big_endian(at + 4);
-            if (inside && same(strings + name, "reg", 4))
-                return (u64)big_endian(at + 16) << 32 | big_endian(at + 20);
+        } else if (token == 3) { // a property: length, name, value
+            u32 len = big_endian(at);
+            const u8 *name = strings + big_endian(at + 4);
+            if (inside && begins(name, property) && !name[length_of(property)])
+                return at + 8;
             at += 8 + ((len + 3) & ~3u);
         } else if (token == 9) {
-            return 0;
+            return nullptr;
         }
     }
+}
+
+u64 fdt_ram_size(u64 dtb) { // "reg" has two cells each
+    const u8 *reg = fdt_find(dtb, "memory@", "reg");
+    return reg ? (u64)big_endian(reg + 8) << 32 | big_endian(reg + 12) : 0;
+}
+
+// ── CPUs ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+u64 cpu_count(void) {
+    u64 n = 0;
+    while (n < CPUS_MAX && cpu_status(n) >= 0)
+        n++;
+    return n;
 }

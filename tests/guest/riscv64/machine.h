@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A riscv64 guest: exceptions that are recorded and skipped, the interrupt controller and the SBI.
+// A riscv64 guest: exceptions that are recorded and skipped, the interrupt controllers and the SBI.
 #pragma once
 
 #include "types.h"
@@ -8,8 +8,11 @@
 #define RTC 0x00101000ull
 #define PLIC 0x0c000000ull
 #define PLIC_SIZE 0x600000ull
+#define APLIC 0x0d000000ull
+#define APLIC_SIZE 0x8000ull
 #define UART 0x10000000ull
 #define UART_SIZE 0x100ull
+#define IMSIC 0x28000000ull // a page for each hart
 #define RAM 0x80000000ull
 
 enum { UART_IRQ = 10, RTC_IRQ = 11, SOURCES = 96 };
@@ -27,6 +30,8 @@ enum {
     CAUSE_STORE_MISALIGNED = 6,
     CAUSE_STORE_ACCESS = 7,
     CAUSE_FETCH_PAGE = 12,
+    CAUSE_LOAD_PAGE = 13,
+    CAUSE_STORE_PAGE = 15,
 };
 
 struct frame { // as start.S lays it down
@@ -40,7 +45,7 @@ struct trap {
 
 extern struct trap trap;                             // the last exception
 extern volatile u64 irq_count[16], irq_total;        // by number in sip
-extern volatile u64 source_count[SOURCES];           // by PLIC source
+extern volatile u64 source_count[SOURCES];           // by source of the PLIC or the APLIC
 extern volatile u8 irq_cpu[16], source_cpu[SOURCES]; // the hart that took it last
 extern char secondary_entry[], vector[];
 
@@ -56,6 +61,8 @@ enum : s64 {
     SBI_DENIED = -4,
     SBI_INVALID_ADDRESS = -5,
     SBI_ALREADY_AVAILABLE = -6,
+    SBI_ALREADY_STARTED = -7,
+    SBI_ALREADY_STOPPED = -8,
 };
 enum : u64 {
     EID_BASE = 0x10,
@@ -65,13 +72,16 @@ enum : u64 {
     EID_HSM = 0x48534d,
     EID_SRST = 0x53525354,
     EID_DBCN = 0x4442434e,
+    EID_SUSP = 0x53555350,
+    EID_BULKHEAD = 0x0a42484b, // our hypercalls
 };
 struct sbi_result sbi(u64 extension, u64 function, u64 a0, u64 a1, u64 a2);
+struct sbi_result sbi5(u64 extension, u64 function, u64 a0, u64 a1, u64 a2, u64 a3, u64 a4);
+bool sbi_has(u64 extension);
 s64 hart_start(u64 hart, u64 entry, u64 opaque);
 s64 hart_status(u64 hart); // 0 started, 1 stopped, 2 start pending, 3 stop pending, or an error
-void hart_stop(void);
-void send_ipi(u64 harts);
-void set_timer(u64 at); // ~0ull: never
+void send_ipi(u64 harts);  // by the SBI
+void set_timer(u64 at);    // ~0ull: never
 
 static inline u64 cpu_index(void) {
     u64 v;
@@ -106,10 +116,35 @@ static inline void write8(u64 at, u8 v) {
     __asm__ volatile("sb %0, 0(%1)" ::"r"(v), "r"(at) : "memory");
 }
 
-// This hart's supervisor context of the PLIC: everything from priority 1 on, nothing enabled.
-void plic_init(void);
-void plic_enable(u64 hart, u32 source, bool on);
+// What there is in the address space, in order: the devices, then the memory.
+struct region {
+    u64 base, end;
+};
+enum { REGIONS_MAX = 6 };
+extern struct region regions[REGIONS_MAX];
+extern u32 region_count;
+// A region of a device or of the memory has the address.
+bool is_something(u64 at);
+
+// Which controller the device tree tells of: an APLIC that sends messages to IMSICs, or a PLIC.
+bool has_aia(void);
+bool has_sstc(void); // stimecmp can be written
+
+// A level-sensitive source and the hart that gets it. irqs_init() makes a hart ready for all.
+void source_enable(u64 hart, u32 source, bool on);
+bool source_pending(u32 source);
+u32 source_claim(void);           // by this hart; 0: none
+void source_complete(u32 source); // by this hart; a level that is still up comes again
+void sources_hold(bool on);       // this hart's threshold lets nothing through
+
 u32 plic_claim(u64 hart);
 void plic_complete(u64 hart, u32 source);
-void irqs_on(void);
-void irqs_off(void);
+// A hart's own interrupt file, AIA 1.0 §3.8
+enum { EIDELIVERY = 0x70, EITHRESHOLD = 0x72, EIP0 = 0x80, EIE0 = 0xc0, IDENTITIES = 255, IPI_IDENTITY = 128 };
+u64 file_read(u64 reg);
+void file_write(u64 reg, u64 value);
+u32 file_claim(void); // 0: none
+
+// The pending bits come within a moment: Sstc lets the timer's lag behind the clock, and QEMU's does.
+bool sip_shows(u64 bits);
+void interrupt_taken(u64 number); // by the vector: the number as in sip

@@ -2,8 +2,6 @@
 #include "guest.h"
 
 struct trap trap;
-volatile u64 irq_count[16], irq_total, source_count[SOURCES];
-volatile u8 irq_cpu[16], source_cpu[SOURCES];
 
 // ── Console ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 void uart_put(char c) {
@@ -17,33 +15,40 @@ int uart_get(void) {
 }
 
 void uart_listen(void) {
-    plic_init();
-    plic_enable(cpu_index(), UART_IRQ, true);
+    irqs_init();
+    source_enable(cpu_index(), UART_IRQ, true);
     write8(UART + UART_LCR, 3);          // 8 bits
     write8(UART + UART_IIR, 1 | 2 << 6); // FIFOs, half full
     write8(UART + UART_IER, 1);          // received data
-    csr_set(sie, 1 << SEI);
 }
 
 void uart_wait(void) {
     irqs_off();
     wait_for_interrupt();
-    u32 source = plic_claim(cpu_index());
+    u32 source = source_claim();
     if (source)
-        plic_complete(cpu_index(), source); // what is left in the FIFO is looked at next, or is pending again
+        source_complete(source); // what is left in the FIFO is looked at next, or is pending again
 }
 
 // ── Firmware ────────────────────────────────────────────────────────────────────────────────────────────────────────
-struct sbi_result sbi(u64 extension, u64 function, u64 a0, u64 a1, u64 a2) {
+struct sbi_result sbi5(u64 extension, u64 function, u64 a0, u64 a1, u64 a2, u64 a3, u64 a4) {
     register u64 r0 __asm__("a0") = a0;
     register u64 r1 __asm__("a1") = a1;
     register u64 r2 __asm__("a2") = a2;
-    register u64 r3 __asm__("a3") = 0;
-    register u64 r4 __asm__("a4") = 0;
+    register u64 r3 __asm__("a3") = a3;
+    register u64 r4 __asm__("a4") = a4;
     register u64 r6 __asm__("a6") = function;
     register u64 r7 __asm__("a7") = extension;
     __asm__ volatile("ecall" : "+r"(r0), "+r"(r1) : "r"(r2), "r"(r3), "r"(r4), "r"(r6), "r"(r7) : "memory");
     return (struct sbi_result){(s64)r0, (s64)r1};
+}
+
+struct sbi_result sbi(u64 extension, u64 function, u64 a0, u64 a1, u64 a2) {
+    return sbi5(extension, function, a0, a1, a2, 0, 0);
+}
+
+bool sbi_has(u64 extension) {
+    return sbi(EID_BASE, 3, extension, 0, 0).value != 0;
 }
 
 s64 hart_start(u64 hart, u64 entry, u64 opaque) {
@@ -53,11 +58,6 @@ s64 hart_start(u64 hart, u64 entry, u64 opaque) {
 s64 hart_status(u64 hart) {
     struct sbi_result r = sbi(EID_HSM, 2, hart, 0, 0);
     return r.error ? r.error : r.value;
-}
-
-void hart_stop(void) {
-    irqs_off();
-    sbi(EID_HSM, 1, 0, 0, 0);
 }
 
 void send_ipi(u64 harts) {
@@ -70,6 +70,24 @@ void set_timer(u64 at) {
 
 s64 cpu_start(u64 cpu, u64 context) {
     return hart_start(cpu, (u64)secondary_entry, context);
+}
+
+s64 cpu_status(u64 cpu) {
+    return hart_status(cpu);
+}
+
+void cpu_stop(void) {
+    irqs_off();
+    sbi(EID_HSM, 1, 0, 0, 0);
+}
+
+void cpu_yield(void) {
+    sbi(EID_BULKHEAD, 3, 0, 0, 0);
+}
+
+// SBI 2.0 §9.1: no address translation, interrupts masked; sscratch is nobody's, and tp has the hart's id from a0.
+bool cpu_began_right(void) {
+    return csr_read(satp) == 0 && (csr_read(sstatus) & 1 << 1) == 0;
 }
 
 void machine_off(void) {
@@ -95,37 +113,12 @@ void wait_for_interrupt(void) {
 }
 
 // ── Exceptions ──────────────────────────────────────────────────────────────────────────────────────────────────────
-static void external(void) {
-    u32 source = plic_claim(cpu_index());
-    if (source == 0)
-        return;
-    if (source == UART_IRQ)
-        write8(UART + UART_IER, 0);
-    if (source < SOURCES) {
-        source_count[source]++;
-        source_cpu[source] = (u8)cpu_index();
-    }
-    plic_complete(cpu_index(), source);
-}
-
-static void interrupt(u64 number) {
-    if (number == SSI)
-        csr_clear(sip, 1 << SSI);
-    else if (number == STI)
-        set_timer(~0ull);
-    else if (number == SEI)
-        external();
-    irq_count[number & 15]++;
-    irq_cpu[number & 15] = (u8)cpu_index();
-    irq_total++;
-}
-
 // An exception is noted and the instruction is skipped; one of a fetch returns to the caller instead.
 void exception(struct frame *frame);
 void exception(struct frame *frame) {
     u64 cause = csr_read(scause);
     if (cause >> 63) {
-        interrupt(cause & 63);
+        interrupt_taken(cause & 63);
         return;
     }
     trap.count++;
@@ -138,39 +131,32 @@ void exception(struct frame *frame) {
         frame->sepc += (*(const volatile u16 *)frame->sepc & 3) == 3 ? 4 : 2;
 }
 
-// ── Interrupts ──────────────────────────────────────────────────────────────────────────────────────────────────────
-static u64 context_of(u64 hart) {
-    return 2 * hart + 1;
+void no_traps(void) {
+    CHECK("no_exception_came", trap.count == 0, "%u, cause %u, epc %x, value %x", trap.count, trap.cause, trap.epc,
+          trap.tval);
 }
 
-void plic_init(void) {
-    for (u32 source = 1; source < SOURCES; source++)
-        write32(PLIC + 4 * source, 1);
-    for (u32 word = 0; word < SOURCES / 32; word++)
-        write32(PLIC + 0x2000 + 0x80 * context_of(cpu_index()) + 4 * word, 0);
-    write32(PLIC + 0x200000 + 0x1000 * context_of(cpu_index()), 0);
+// ── Code ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+enum : u32 { LUI_A0 = 0x537, ADDI_A0_A0 = 0x50513, RET = 0x8067 };
+
+void code_write(u32 *at, u64 value) {
+    at[0] = LUI_A0 | (((u32)value + 0x800) & ~0xfffu);
+    at[1] = ADDI_A0_A0 | (u32)value << 20;
+    at[2] = RET;
+    __asm__ volatile("fence rw, rw\n\tfence.i" ::: "memory"); // first for others to see, then to fetch anew
+    sbi(EID_RFENCE, 0, 0, ~0ull, 0);                          // every hart
 }
 
-void plic_enable(u64 hart, u32 source, bool on) {
-    u64 at = PLIC + 0x2000 + 0x80 * context_of(hart) + source / 32 * 4;
-    u32 bit = 1u << source % 32;
-    write32(at, on ? read32(at) | bit : read32(at) & ~bit);
+u64 code_run(const u32 *at) {
+    register u64 a0 __asm__("a0");
+    __asm__ volatile("jalr ra, 0(%1)" : "=r"(a0) : "r"(at) : "ra", "memory");
+    return a0;
 }
 
-u32 plic_claim(u64 hart) {
-    return read32(PLIC + 0x200004 + 0x1000 * context_of(hart));
-}
-
-void plic_complete(u64 hart, u32 source) {
-    write32(PLIC + 0x200004 + 0x1000 * context_of(hart), source);
-}
-
-void irqs_on(void) {
-    csr_set(sstatus, 1 << 1);
-}
-
-void irqs_off(void) {
-    csr_clear(sstatus, 1 << 1);
+// ── Time ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+u64 rtc_seconds(void) {
+    u64 low = read32(RTC);
+    return ((u64)read32(RTC + 4) << 32 | low) / 1000000000;
 }
 
 u64 now(void) {

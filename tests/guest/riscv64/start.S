@@ -33,6 +33,8 @@ boot:
     j       1b
 2:  call    cpu_setup
     mv      a0, s0
+    call    machine_init
+    mv      a0, s0
     call    guest_main
     call    guest_end
 
@@ -43,7 +45,7 @@ secondary_entry:
     call    cpu_setup
     mv      a0, s0
     call    secondary_main
-    call    hart_stop
+    call    cpu_stop
 3:  wfi
     j       3b
 

@@ -6,8 +6,7 @@ static volatile u64 secondary_up, secondary_stop;
 
 void secondary_main(u64 context) {
     (void)context;
-    plic_init();
-    csr_set(sie, 1 << SSI | 1 << SEI);
+    irqs_init();
     irqs_on();
     secondary_up = 1;
     while (!secondary_stop)
@@ -126,7 +125,7 @@ static void raise_uart(void) {
 
 static void external(void) {
     forget();
-    plic_enable(0, UART_IRQ, true);
+    source_enable(0, UART_IRQ, true);
     for (u64 i = 0; i < 200; i++) {
         raise_uart();
         if (!wait_for(&source_count[UART_IRQ], i + 1, 2000))
@@ -135,19 +134,19 @@ static void external(void) {
     CHECK("none_of_200_interrupts_of_a_device_is_lost", source_count[UART_IRQ] == 200 && irq_count[SEI] == 200,
           "%u came, %u external", source_count[UART_IRQ], irq_count[SEI]);
     forget();
-    write32(PLIC + 0x201000, 1); // threshold
+    sources_hold(true);
     raise_uart();
     (void)wait_for(&irq_total, 1, 20);
     u64 held = irq_total == 0;
-    write32(PLIC + 0x201000, 0);
+    sources_hold(false);
     CHECK("the_threshold_holds_back_and_lets_go", held && wait_for(&source_count[UART_IRQ], 1, 2000), "%u", irq_total);
     forget();
-    plic_enable(0, UART_IRQ, false);
+    source_enable(0, UART_IRQ, false);
     raise_uart();
     (void)wait_for(&irq_total, 1, 20);
-    u64 pending = read32(PLIC + 0x1000) >> UART_IRQ & 1;
+    u64 pending = source_pending(UART_IRQ);
     held = irq_total == 0;
-    plic_enable(0, UART_IRQ, true);
+    source_enable(0, UART_IRQ, true);
     CHECK("a_source_disabled_is_pending_and_comes_when_enabled",
           held && pending && wait_for(&source_count[UART_IRQ], 1, 2000), "%u, pending %u", irq_total, pending);
 }
@@ -172,6 +171,8 @@ static void claims(void) {
 }
 
 static void other_hart(void) {
+    if (cpu_status(1) < 0)
+        return;
     s64 answer = cpu_start(1, 0);
     if (answer != 0 || !wait_for(&secondary_up, 1, 5000)) {
         fail("the_second_hart_comes_up", "%d", answer);
@@ -192,8 +193,8 @@ static void other_hart(void) {
     sbi(EID_IPI, 0, 1, 1, 0); // from hart 1 on
     CHECK("an_IPI_with_a_base_arrives_there", wait_for(&irq_total, 1, 2000) && irq_cpu[SSI] == 1, "%u", irq_total);
     forget();
-    plic_enable(0, UART_IRQ, false);
-    plic_enable(1, UART_IRQ, true);
+    source_enable(0, UART_IRQ, false);
+    source_enable(1, UART_IRQ, true);
     for (u64 i = 0; i < 50; i++) {
         raise_uart();
         if (!wait_for(&source_count[UART_IRQ], i + 1, 5000))
@@ -211,15 +212,14 @@ static void other_hart(void) {
 
 void guest_main(u64 dtb) {
     (void)dtb;
-    plic_init();
-    set_timer(~0ull);
-    csr_set(sie, 1 << SSI | 1 << STI | 1 << SEI);
+    irqs_init();
     clock();
     self_ipi();
     timer();
     waits();
     external();
-    claims();
+    if (!has_aia())
+        claims();
     other_hart();
-    CHECK("no_exception_came", trap.count == 0, "%u, cause %u, epc %x", trap.count, trap.cause, trap.epc);
+    no_traps();
 }

@@ -76,31 +76,26 @@ static void expect_nothing_at(u64 at) {
         }
 }
 
-static bool is_device(u64 at) {
-    return (at >= PLIC && at < PLIC + PLIC_SIZE) || (at >= UART && at < UART + UART_SIZE) ||
-           (at >= RTC && at < RTC + 0x1000);
-}
-
 static void sweep(void) {
     begin();
     for (u64 at = 0x800000; at < 8ull << 30; at += 2 << 20)
-        if (!is_device(at))
+        if (!is_something(at))
             expect_nothing_at(at);
     end("every_2_MiB_up_to_8_GiB_nothing_answers");
     begin();
     for (u32 bit = 12; bit < 39; bit++) {
         u64 at = 1ull << bit;
-        if (!is_device(at))
+        if (!is_something(at))
             expect_nothing_at(at);
-        if (!is_device(at - 8))
+        if (!is_something(at - 8))
             expect_nothing_at(at - 8);
     }
     end("powers_of_two_up_to_2_to_the_38_nothing_answers");
     begin();
-    static const u64 edges[] = {PLIC - 8, PLIC + PLIC_SIZE, UART - 8, UART + UART_SIZE, RTC - 8, RTC + 0x1000, RAM - 8};
-    for (u32 i = 0; i < ARRAY_SIZE(edges); i++)
-        expect_nothing_at(edges[i]);
-    expect_nothing_at(ram_end);
+    for (u32 i = 0; i < region_count; i++) {
+        expect_nothing_at(regions[i].base - 8);
+        expect_nothing_at(regions[i].end);
+    }
     end("around_each_device_and_the_memory_nothing_answers");
 }
 
@@ -139,7 +134,7 @@ static void devices(const char *name, u64 base, u64 from, u64 size, u64 step) {
     } while (0)
 
 static void odd(void) {
-    static const u64 places[] = {PLIC + 4, UART, RTC, 0x0b000000};
+    const u64 places[] = {has_aia() ? APLIC + 4 : PLIC + 4, UART, RTC, 0x0b000000};
     for (u32 i = 0; i < ARRAY_SIZE(places); i++) {
         u64 at = places[i];
         ODD("an_atomic_addition", at, "amoadd.w t1, zero, (%0)");
@@ -170,7 +165,7 @@ static void fetch(const char *name, u64 at) {
 
 static void fetches(void) {
     fetch("fetch_from_address_0_is_an_access_fault", 0);
-    fetch("fetch_from_the_PLIC_is_an_access_fault", PLIC);
+    fetch("fetch_from_the_interrupt_controller_is_an_access_fault", has_aia() ? APLIC : PLIC);
     fetch("fetch_from_the_UART_is_an_access_fault", UART);
     fetch("fetch_just_below_memory_is_an_access_fault", RAM - 4);
     fetch("fetch_just_above_memory_is_an_access_fault", ram_end);
@@ -184,9 +179,14 @@ void guest_main(u64 dtb) {
     beyond();
     odd();
     fetches();
-    devices("the_PLICs_sources_bear_any_access", PLIC, 0, 0x4000, 4);
-    devices("the_PLICs_contexts_bear_any_access", PLIC, 0x200000, 0x208000, 4);
-    devices("the_PLIC_bears_any_access", PLIC, 0x208000, PLIC_SIZE, 0x1fc);
+    if (has_aia()) {
+        devices("the_APLIC_bears_any_access", APLIC, 0, APLIC_SIZE, 4);
+        devices("the_IMSIC_bears_any_access", IMSIC, 0, 0x1000, 4);
+    } else {
+        devices("the_PLICs_sources_bear_any_access", PLIC, 0, 0x4000, 4);
+        devices("the_PLICs_contexts_bear_any_access", PLIC, 0x200000, 0x208000, 4);
+        devices("the_PLIC_bears_any_access", PLIC, 0x208000, PLIC_SIZE, 0x1fc);
+    }
     devices("the_RTC_bears_any_access", RTC, 0, 0x1000, 2);
     devices("the_UART_bears_any_access", UART, 8, UART_SIZE, 1);
 }

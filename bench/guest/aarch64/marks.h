@@ -1,8 +1,0 @@
-// SPDX-License-Identifier: Apache-2.0
-// Marks for bench/plugin/count.c: MOVZ to XZR does nothing, and no compiler emits it.
-#pragma once
-
-#define MARK_BEGIN 0xbe01 // an operation begins
-#define MARK_END 0xbe02   // it has ended
-#define MARK_FIRST 0xbe03 // the guest's first instruction
-#define MARK_RESET 0xbe04 // the next instruction asks for a reset
