@@ -124,8 +124,8 @@ static void build_zero_page(struct loader *l) {
     const u32 count = memory_map(l, map);
     if (l->info.kind == IMAGE_LINUX_X86) {
         static_assert(ZP_HEADER_MAX <= 2 * 512, "a bzImage has at least a boot sector and a sector of setup");
-        const u32 end = MIN(ZP_MAGIC + kernel[ZP_HEADER_END], ZP_HEADER_MAX);
-        memcpy(zero_page + ZP_HEADER, kernel + ZP_HEADER, end - ZP_HEADER);
+        const u8 reach = MIN(kernel[ZP_HEADER_END], ZP_HEADER_MAX - ZP_MAGIC);
+        memcpy(zero_page + ZP_HEADER, kernel + ZP_HEADER, ZP_MAGIC - ZP_HEADER + reach);
     } else {
         put(l, AT_ZERO_PAGE + ZP_BOOT_FLAG, 0xaa55, 2);
         memcpy(zero_page + ZP_MAGIC, "HdrS", 4);

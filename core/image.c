@@ -235,7 +235,8 @@ int image_load(struct vm *vm, const struct bundle *bundle, struct boot_entry *ou
         return err;
     l.draft = page_alloc(l.draft_order);
     if (!l.draft) {
-        (void)loader_fail(&l, &(struct config_pos){}, "the hypervisor has no memory left to build %s in", l.ops->name);
+        const struct config_pos nowhere = {};
+        (void)loader_fail(&l, &nowhere, "the hypervisor has no memory left to build %s in", l.ops->name);
         return -ENOMEM;
     }
     err = place_files(&l);

@@ -122,9 +122,9 @@ u32 vlapic_send(struct vm *vm, const struct vlapic_message *m) {
     return deliver(all, targets_of(all, m), m);
 }
 
-void vlapic_kick(struct vm *vm, u32 kicks, const struct vcpu *self) {
-    for (; kicks; kicks &= kicks - 1) {
-        struct vcpu *v = vm->vcpus[__builtin_ctz(kicks)];
+void vlapic_kick(struct vm *vm, u32 vcpus, const struct vcpu *self) {
+    for (; vcpus; vcpus &= vcpus - 1) {
+        struct vcpu *v = vm->vcpus[__builtin_ctz(vcpus)];
         if (v != self)
             vcpu_kick(v);
     }

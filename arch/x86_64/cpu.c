@@ -119,7 +119,7 @@ static void wait_for_arrival(u64 ns) {
 int arch_cpu_start(struct cpu *cpu, void *stack_top) {
     if (!features.ap_page || (!features.x2apic && cpu->hwid >= XAPIC_BROADCAST))
         return -ENODEV;
-    memcpy((void *)features.ap_page, ap_trampoline, (size_t)(ap_trampoline_end - ap_trampoline));
+    memcpy((void *)features.ap_page, ap_trampoline, (size_t)((u64)ap_trampoline_end - (u64)ap_trampoline));
     ap_boot = (struct ap_boot){.apic_id = cpu->hwid, .cr3 = cr3_read(), .stack_top = (u64)stack_top, .cpu = (u64)cpu};
     lapic_icr(cpu->hwid, ICR_INIT | ICR_LEVEL | ICR_ASSERT);
     wait_for_arrival(INIT_WAIT_NS);

@@ -32,6 +32,8 @@ svm_enter:
     push    %rdi
     mov     VCPU_CONTROL(%rdi), %rax
     clgi                                      // from here on the CPU is half the guest's: not even an NMI
+    sti                                       // with V_INTR_MASKING our IF says whether interrupts take the guest out; not
+                                              // right before VMRUN, whose guest is not meant by the shadow of it
     vmload  %rax
     mov     VCPU_GPR(RCX)(%rdi), %rcx
     mov     VCPU_GPR(RDX)(%rdi), %rdx
@@ -47,7 +49,6 @@ svm_enter:
     mov     VCPU_GPR(14)(%rdi), %r14
     mov     VCPU_GPR(15)(%rdi), %r15
     mov     VCPU_GPR(RDI)(%rdi), %rdi
-    sti                                       // with V_INTR_MASKING our IF says whether interrupts take the guest out
     vmrun   %rax
     vmsave  %rax
     pop     %rax

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The devices that every guest has: a PC without its old interrupt controllers, keyboard and screen.
 #include "arch.h"
-#include "arch.h"
 #include "pc_map.h"
 #include "v16550.h"
 #include "vioapic.h"

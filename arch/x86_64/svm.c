@@ -223,9 +223,10 @@ static void mode(struct vcpu *v, struct x86_mode *out) {
 }
 
 // ── Entry ───────────────────────────────────────────────────────────────────────────────────────────────────────────
-// Interrupts are given to the CPU as a virtual one (V_IRQ), which it takes as soon as the guest's IF and shadow allow:
-// no exit for an interrupt window. The TPR is looked at here and not by the CPU (V_IGN_TPR), so that V_IRQ goes out for
-// one reason only: the interrupt was taken. So while one is pending the guest's changes of CR8 come out.
+// An interrupt that the guest takes at once is injected. One that has to wait for its IF or the end of a shadow is
+// given to the CPU as a virtual one (V_IRQ), which it takes as soon as it can: no exit for an interrupt window. The TPR
+// is looked at here and not by the CPU (V_IGN_TPR), so that V_IRQ goes out for one reason only: the interrupt was
+// taken. So while one is pending the guest's changes of CR8 come out.
 [[gnu::noinline]] static u64 interrupts_in(struct vcpu *v, struct vmcb *c) {
     struct vlapic *l = vlapic_of(v);
     struct arch_vcpu *a = &v->arch;
@@ -237,8 +238,18 @@ static void mode(struct vcpu *v, struct x86_mode *out) {
         c->intercepts1 |= SVM_IRET;
     }
     s32 vector = vlapic_deliverable(l);
+    bool open = (c->rflags & RFLAGS_IF) && (!(c->shadow & SVM_SHADOW) || (a->work & X86_WORK_STEP));
+    bool single_step = (a->work & X86_WORK_STEP) && (c->rflags & RFLAGS_TF); // #DB comes first
+    if (vector >= 0 && open && !single_step && !(a->event & EVENT_VALID)) {
+        vlapic_accept(l, (u32)vector);
+        a->event = EVENT_VALID | (u64)vector;
+        a->work |= X86_WORK_EVENT;
+        vector = -1;
+    }
     if (vlapic_pending(l) >= 0)
         c->cr_writes |= SVM_CR8;
+    else
+        c->cr_writes &= (u16)~SVM_CR8;
     return vector < 0 ? 0 : SVM_V_IRQ | SVM_V_IGN_TPR | SVM_V_PRIORITY | field_set(SVM_V_VECTOR, (u64)vector);
 }
 
