@@ -107,7 +107,7 @@ bool console_pump_enter(u64 wait_ns);
 void console_pump_leave(void);
 void console_pump_forget(struct console *c); // inside the pump: c is about to go
 
-struct console *console_at(u32 slot); // NULL: none there
+struct console *console_at(u32 i); // NULL: none there
 u32 console_slots(void);
 
 // core/console_input.c
