@@ -4,6 +4,7 @@
 
 #include "aarch64.h"
 #include "plan.h"
+#include "report.h"
 #include "uart.h"
 #include "vm.h"
 #include "vpl011.h"

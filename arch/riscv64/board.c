@@ -5,6 +5,7 @@
 #include "guest_map.h"
 #include "log.h"
 #include "plan.h"
+#include "report.h"
 #include "riscv64.h"
 #include "uart.h"
 #include "v16550.h"
