@@ -92,7 +92,6 @@ void report_panic(const char *file, int line, const char *fmt, va_list args, u64
     report_print("\r\nbulkhead: PANIC at %s:%d: %s", file, line, text);
     report_where();
     report_backtrace(frame_pointer);
-    arch_halt();
 }
 
 void report_and_halt(const char *why) {

@@ -27,8 +27,8 @@ struct report_address {
     unsigned long offset;
 };
 struct report_address report_address(u64 address);
-// What panic_at() does once it knows its own frame.
-[[noreturn]] void report_panic(const char *file, int line, const char *fmt, va_list args, u64 frame_pointer);
+// What panic_at() does before it halts, once it knows its own frame.
+void report_panic(const char *file, int line, const char *fmt, va_list args, u64 frame_pointer);
 // The machine will not do, which is nobody's bug: says why, and halts. Boot.
 [[noreturn]] void report_and_halt(const char *why);
 

@@ -24,6 +24,8 @@ void panic_at(const char *file, int line, const char *fmt, ...) {
     va_list args;
     va_start(args, fmt);
     report_panic(file, line, fmt, args, (u64)__builtin_frame_address(0));
+    va_end(args);
+    arch_halt();
 }
 
 static const char *cause_name(u64 scause) {
