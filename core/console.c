@@ -19,6 +19,8 @@ static struct console_state *const con = &console_state;
 
 static constexpr u32 RING_ORDER = 3;
 static_assert(CONSOLE_RING == PAGE_SIZE << RING_ORDER);
+static constexpr u32 TYPED_ORDER = 2;
+static_assert(CONSOLE_TYPED == PAGE_SIZE << TYPED_ORDER);
 static_assert(sizeof(struct console) <= PAGE_SIZE);
 
 // Lets the task look. A writer changes its ring first; the task clears the flag first and then looks at the rings. Both
@@ -70,13 +72,22 @@ void console_start(void) {
 }
 
 // ── A VM's console ──────────────────────────────────────────────────────────────────────────────────────────────────
+static void console_free(struct console *c) {
+    if (c->typed)
+        page_free(c->typed, TYPED_ORDER);
+    if (c->ring)
+        page_free(c->ring, RING_ORDER);
+    page_free(c, 0);
+}
+
 struct console *console_create(const char *vm_name) {
     struct console *c = page_alloc(0);
     if (!c)
         return NULL;
     c->ring = page_alloc(RING_ORDER);
-    if (!c->ring) {
-        page_free(c, 0);
+    c->typed = page_alloc(TYPED_ORDER);
+    if (!c->ring || !c->typed) {
+        console_free(c);
         return NULL;
     }
     spin_init(&c->lock, LOCK_CONSOLE);
@@ -97,8 +108,7 @@ struct console *console_create(const char *vm_name) {
     spin_unlock(&con->lock);
 
     if (slot == CONSOLE_MAX) {
-        page_free(c->ring, RING_ORDER);
-        page_free(c, 0);
+        console_free(c);
         return NULL;
     }
     if (initial)
@@ -106,25 +116,28 @@ struct console *console_create(const char *vm_name) {
     return c;
 }
 
+static void pump_enter(void) {
+    while (!console_pump_enter(0))
+        sched_yield();
+}
+
 void console_destroy(struct console *c) {
     if (!c)
         return;
-    while (!console_pump_enter(0))
-        sched_yield();
+    pump_enter();
     for (u32 i = 0; i < CONSOLE_MAX; i++)
         if (atomic_load_explicit(&con->consoles[i], memory_order_relaxed) == c)
             atomic_store_explicit(&con->consoles[i], NULL, memory_order_relaxed);
     console_pump_forget(c);
     console_pump_leave();
-    page_free(c->ring, RING_ORDER);
-    page_free(c, 0);
+    console_free(c);
 }
 
 void console_set_input(struct console *c, console_input_fn fn, void *ctx) {
-    spin_lock(&c->lock);
+    pump_enter(); // once we return, nobody is in the old one any more
     c->input = fn;
     c->input_ctx = ctx;
-    spin_unlock(&c->lock);
+    console_pump_leave();
     console_input_ready(c);
 }
 

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What is typed: from the UART's interrupt through one ring to the shell or the attached VM.
-#include <string.h>
-
+// What is typed: from the UART's interrupt through one ring to the shell, or into the attached VM's own, from which
+// that VM is served whatever the terminal shows by then.
 #include "arch.h"
 #include "console_state.h"
 
@@ -10,14 +9,14 @@ static struct console_state *const con = &console_state;
 static constexpr u64 HINT_NS = 5ull * 1000 * 1000 * 1000;
 static const char hint[] = "Ctrl-] opens the shell; 'console NAME' there attaches to a VM";
 
+// The last place of the ring is Ctrl-]'s: the way to the shell is open whatever else comes.
 void console_rx_put(const char *bytes, u32 count) {
     spin_lock(&con->rx_lock);
     for (u32 i = 0; i < count; i++) {
-        if (con->rx_head - con->rx_tail < CONSOLE_RX_RING)
+        u32 room = CONSOLE_RX_RING - (con->rx_head - con->rx_tail);
+        if (room > (bytes[i] == CONSOLE_ESCAPE ? 0 : 1))
             con->rx[con->rx_head++ % CONSOLE_RX_RING] = bytes[i];
-        else if (bytes[i] == CONSOLE_ESCAPE) // the way out of a VM that takes nothing
-            atomic_store_explicit(&con->rx_escape, true, memory_order_relaxed);
-        else
+        else if (bytes[i] != CONSOLE_ESCAPE)
             atomic_fetch_add_explicit(&con->rx_lost, 1, memory_order_relaxed);
     }
     atomic_store_explicit(&con->rx_any, con->rx_head != con->rx_tail, memory_order_release);
@@ -25,84 +24,53 @@ void console_rx_put(const char *bytes, u32 count) {
     console_wake();
 }
 
-static u32 peek(char *bytes, u32 count) {
-    spin_lock(&con->rx_lock);
-    u32 n = MIN(count, con->rx_head - con->rx_tail);
-    for (u32 i = 0; i < n; i++)
-        bytes[i] = con->rx[(con->rx_tail + i) % CONSOLE_RX_RING];
-    spin_unlock(&con->rx_lock);
-    return n;
-}
-
-static void drop(u32 count) {
-    spin_lock(&con->rx_lock);
-    con->rx_tail += MIN(count, con->rx_head - con->rx_tail);
-    atomic_store_explicit(&con->rx_any, con->rx_head != con->rx_tail, memory_order_release);
-    spin_unlock(&con->rx_lock);
-}
-
 u32 console_rx_take(char *bytes, u32 count) {
+    u32 n = 0;
     spin_lock(&con->rx_lock);
-    u32 n = MIN(count, con->rx_head - con->rx_tail);
-    for (u32 i = 0; i < n; i++)
-        bytes[i] = con->rx[con->rx_tail++ % CONSOLE_RX_RING];
-    atomic_store_explicit(&con->rx_any, con->rx_head != con->rx_tail, memory_order_release);
-    spin_unlock(&con->rx_lock);
-    return n;
-}
-
-// Drops everything up to the first Ctrl-], that one included. False: there is none, nothing was dropped.
-static bool drop_to_escape(void) {
-    spin_lock(&con->rx_lock);
-    u32 at = con->rx_tail;
-    while (at != con->rx_head && con->rx[at % CONSOLE_RX_RING] != CONSOLE_ESCAPE)
-        at++;
-    bool found = at != con->rx_head;
-    if (found)
-        con->rx_tail = at + 1;
-    else if (atomic_exchange_explicit(&con->rx_escape, false, memory_order_relaxed)) {
-        con->rx_tail = con->rx_head;
-        found = true;
+    while (n < count && con->rx_tail != con->rx_head) {
+        bytes[n++] = con->rx[con->rx_tail++ % CONSOLE_RX_RING];
+        if (bytes[n - 1] == CONSOLE_ESCAPE)
+            break;
     }
     atomic_store_explicit(&con->rx_any, con->rx_head != con->rx_tail, memory_order_release);
     spin_unlock(&con->rx_lock);
-    return found;
+    return n;
 }
 
-// Offers a chunk to the attached VM. False: it takes no more for now.
-static bool offer(struct console *c) {
+static void keep(struct console *c, const char *bytes, u32 count) {
+    u32 n = MIN(count, CONSOLE_TYPED - (c->typed_head - c->typed_tail));
+    for (u32 i = 0; i < n; i++)
+        c->typed[c->typed_head++ % CONSOLE_TYPED] = bytes[i];
+    atomic_fetch_add_explicit(&con->rx_lost, count - n, memory_order_relaxed);
+}
+
+void console_keep_typed(struct console *c) {
     char bytes[64];
-    u32 n = peek(bytes, sizeof bytes);
-    const char *escape = memchr(bytes, CONSOLE_ESCAPE, n);
-    if (escape)
-        n = (u32)(escape - bytes);
-    if (n > 0) {
-        spin_lock(&c->lock);
-        console_input_fn fn = c->input;
-        void *ctx = c->input_ctx;
-        spin_unlock(&c->lock);
+    u32 n;
+    while ((n = console_rx_take(bytes, sizeof bytes)) > 0) {
+        bool escape = bytes[n - 1] == CONSOLE_ESCAPE;
+        keep(c, bytes, n - escape);
+        if (escape) {
+            console_request(CONSOLE_SHELL, NULL);
+            return; // the rest is the shell's
+        }
+    }
+}
+
+// Offers a VM what was typed for it, as long as it takes some.
+static void offer_typed(struct console *c) {
+    if (c->blocked && atomic_load_explicit(&c->input_ready, memory_order_acquire))
+        c->blocked = false;
+    while (!c->blocked && c->typed_tail != c->typed_head) {
+        u32 at = c->typed_tail % CONSOLE_TYPED;
+        u32 n = MIN(c->typed_head - c->typed_tail, CONSOLE_TYPED - at);
         // Cleared before the offer: room that comes meanwhile makes us try again. Acquire: pairs with the release in
         // console_input_ready.
         atomic_exchange_explicit(&c->input_ready, false, memory_order_acq_rel);
-        u32 taken = fn ? fn(ctx, bytes, n) : n;
-        drop(MIN(taken, n));
+        u32 taken = c->input ? c->input(c->input_ctx, c->typed + at, n) : 0;
+        c->typed_tail += MIN(taken, n);
         c->blocked = taken < n;
-        return !c->blocked;
     }
-    if (escape) {
-        drop(1);
-        console_request(CONSOLE_SHELL, NULL);
-    }
-    return false;
-}
-
-static void feed_attached(struct console *c) {
-    if (c->blocked && atomic_load_explicit(&c->input_ready, memory_order_acquire))
-        c->blocked = false;
-    while (!c->blocked && offer(c))
-        ;
-    if (c->blocked && drop_to_escape())
-        console_request(CONSOLE_SHELL, NULL);
 }
 
 static void feed_nobody(void) {
@@ -121,12 +89,12 @@ static void feed_nobody(void) {
     }
 }
 
-void console_input(void) {
+static void input_of_view(void) {
     if (atomic_load_explicit(&con->change, memory_order_relaxed))
         return; // whose it is, is about to be settled
     switch (atomic_load_explicit(&con->mode, memory_order_relaxed)) {
     case CONSOLE_ATTACHED:
-        feed_attached(con->attached);
+        console_keep_typed(con->attached);
         break;
     case CONSOLE_ALL:
         feed_nobody();
@@ -135,5 +103,14 @@ void console_input(void) {
         if (atomic_load_explicit(&con->rx_any, memory_order_acquire))
             waitq_wake(&con->shell_wq);
         break;
+    }
+}
+
+void console_input(void) {
+    input_of_view();
+    for (u32 i = 0, n = console_slots(); i < n; i++) {
+        struct console *c = console_at(i);
+        if (c)
+            offer_typed(c);
     }
 }

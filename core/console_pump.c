@@ -67,12 +67,12 @@ static bool at_column0(void) {
     return con->out_len > 0 ? con->out[con->out_len - 1] == '\n' : !con->midline;
 }
 
-static struct console *console_at(u32 i) {
+struct console *console_at(u32 i) {
     // Acquire: pairs with the release in console_create.
     return atomic_load_explicit(&con->consoles[i], memory_order_acquire);
 }
 
-static u32 slots(void) {
+u32 console_slots(void) {
     return atomic_load_explicit(&con->slots, memory_order_acquire); // pairs with the release in console_create
 }
 
@@ -282,7 +282,6 @@ static void enter_attached(struct console *c) {
     }
     pump_unlock(&c->lock, locked);
     memset(&c->replay, 0, sizeof c->replay);
-    c->blocked = false;
     con->raw_escapes = false;
 }
 
@@ -306,7 +305,7 @@ static void leave_view(enum console_mode mode) {
 }
 
 static void enter_all(void) {
-    for (u32 i = 0, n = slots(); i < n; i++) {
+    for (u32 i = 0, n = console_slots(); i < n; i++) {
         struct console *c = console_at(i);
         if (!c)
             continue;
@@ -337,7 +336,6 @@ static void change_view(void) {
     // Release: whoever sees that no change is due also sees the mode.
     atomic_store_explicit(&con->change, false, memory_order_release);
     pump_unlock(&con->lock, locked);
-    atomic_store_explicit(&con->rx_escape, false, memory_order_relaxed);
     if (mode == CONSOLE_ATTACHED)
         enter_attached(con->attached);
     else if (mode == CONSOLE_ALL)
@@ -355,6 +353,8 @@ void console_pump_forget(struct console *c) {
         out_end(&out);
         con->view.open = NULL;
     }
+    if (con->attached == c && !atomic_load_explicit(&con->change, memory_order_relaxed))
+        console_keep_typed(c); // it goes with c: nobody else is to have it
     spin_lock(&con->lock);
     bool attached = con->attached == c || con->next_attached == c;
     if (con->attached == c) {
@@ -393,14 +393,14 @@ static void fill(u64 *deadline) {
         break;
     case CONSOLE_ALL:
         fill_log();
-        for (u32 i = 0, n = slots(); i < n; i++) {
+        for (u32 i = 0, n = console_slots(); i < n; i++) {
             con->turn = con->turn + 1 < n ? con->turn + 1 : 0;
             struct console *c = console_at(con->turn);
             if (c)
                 fill_console(c);
         }
         con->turn++; // another one begins next time
-        for (u32 i = 0, n = slots(); i < n; i++) {
+        for (u32 i = 0, n = console_slots(); i < n; i++) {
             struct console *c = console_at(i);
             if (!c)
                 continue;
@@ -430,7 +430,7 @@ static bool push(void) {
 // nothing.
 static bool more_to_tell(void) {
     const enum console_mode mode = atomic_load_explicit(&con->mode, memory_order_relaxed);
-    for (u32 i = 0, n = slots(); i < n; i++) {
+    for (u32 i = 0, n = console_slots(); i < n; i++) {
         struct console *c = console_at(i);
         if (c && (mode == CONSOLE_ALL || (mode == CONSOLE_ATTACHED && c == con->attached)) && c->cursor != ring_head(c))
             return true;

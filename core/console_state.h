@@ -13,7 +13,8 @@
 #include "waitq.h"
 
 enum {
-    CONSOLE_RX_RING = 16 * 1024, // a paste of several pages survives until the VM has taken it
+    CONSOLE_RX_RING = 16 * 1024, // until it is known whose it is
+    CONSOLE_TYPED = 16 * 1024,   // a paste of several pages survives until the VM has taken it
     CONSOLE_SHELL_RING = 4 * 1024,
     CONSOLE_OUT = 2 * VIEW_BURST_MAX,
     CONSOLE_STATUS_MAX = 160,
@@ -23,25 +24,27 @@ enum {
 enum console_mode { CONSOLE_ALL, CONSOLE_SHELL, CONSOLE_ATTACHED };
 
 struct console {
-    struct spinlock lock; // ring, head, status, input
+    struct spinlock lock; // ring, head, status
     char *ring;
     u64 head;     // bytes ever written
     u32 untold;   // bytes written since the pump was last woken for them
     bool in_line; // the last byte did not end a line
     char status[CONSOLE_STATUS_MAX];
     bool status_new;
-    console_input_fn input;
-    void *input_ctx;
     _Atomic bool input_ready; // the device has room again
     _Atomic bool raw;         // the terminal is attached to it; set by the pump
     char name[VM_NAME_MAX + 1];
 
-    // The pump's own.
+    // The pump's own: touched inside it only.
     u64 cursor;     // bytes told (or skipped) so far
     u64 replay_end; // bytes below are old: queries in them must not reach the terminal
     u64 changed_ns; // when the last byte came
     u64 dirty_ns;   // when the first byte came that is not shown
-    bool blocked;   // the device took less than it was offered
+    console_input_fn input;
+    void *input_ctx;
+    bool blocked;               // the device took less than it was offered
+    char *typed;                // what was typed for this VM and is not taken yet
+    u32 typed_head, typed_tail; // free running
     struct view_line line;
     struct escape_filter replay;
 };
@@ -70,7 +73,6 @@ struct console_state {
     u32 rx_head, rx_tail; // free running
     char rx[CONSOLE_RX_RING];
     _Atomic bool rx_any;
-    _Atomic bool rx_escape; // Ctrl-] came, and the ring was full
     _Atomic u64 rx_lost;
 
     _Atomic u32 shell_head, shell_tail; // free running
@@ -105,9 +107,13 @@ bool console_pump_enter(u64 wait_ns);
 void console_pump_leave(void);
 void console_pump_forget(struct console *c); // inside the pump: c is about to go
 
+struct console *console_at(u32 i); // NULL: none there
+u32 console_slots(void);
+
 // core/console_input.c
 void console_input(void);                    // inside the pump: hands on what was typed
-u32 console_rx_take(char *bytes, u32 count); // takes up to count bytes off the ring
+void console_keep_typed(struct console *c);  // inside the pump: what was typed so far, up to Ctrl-], is for c
+u32 console_rx_take(char *bytes, u32 count); // takes up to count bytes off the ring, none behind a Ctrl-]
 void console_rx_put(const char *bytes, u32 count);
 
 // core/console_port.c: the UART. After `polled` is set it takes no lock.

@@ -108,7 +108,9 @@ void timer_expire(void) {
     struct list due; // apart from the list, so that a function that arms its timer in the past does not keep us here
     list_init(&due);
     spin_lock(&c->timer_lock);
+    bool none_due = true;
     while (!list_empty(&c->timers) && list_entry(c->timers.next, struct timer, node)->deadline_ns <= now) {
+        none_due = false;
         struct list *node = c->timers.next;
         list_remove(node);
         list_push_back(&due, node); // still armed: a cancel takes it out of whichever list it is in
@@ -117,6 +119,9 @@ void timer_expire(void) {
         run_locked(c, list_entry(due.next, struct timer, node));
     u64 next = list_empty(&c->timers) ? TIMER_NEVER : list_entry(c->timers.next, struct timer, node)->deadline_ns;
     spin_unlock(&c->timer_lock);
-    if (next != c->armed_ns || next <= now) // unchanged and not fired yet: it will still come
+    // Unchanged and not fired yet, it will still come. But an interrupt that came for nothing may stay up until the
+    // next deadline is written: some comparators are latches that can be set by a deadline just replaced (QEMU's
+    // stimecmp is), and no guest would get on here as long as it is up.
+    if (next != c->armed_ns || next <= now || none_due)
         program(c, next);
 }

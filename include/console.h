@@ -4,7 +4,8 @@
 //
 // Writers only append to a ring and wake the console task; the task alone writes to the UART, so an exit never waits
 // for a slow line. Input goes the other way: the UART's interrupt fills a ring; the shell takes bytes from it while the
-// terminal shows the shell, otherwise the console task hands them to the VM that is attached.
+// terminal shows the shell, otherwise the console task puts them into the ring of the VM that is attached. A VM takes
+// its own from there when it likes, attached or not; what comes when 16 KiB wait is lost, and counted.
 #pragma once
 
 #include "board.h"
@@ -20,7 +21,7 @@ struct console; // one VM's
 struct log_line;
 
 // How input reaches the VM: up to `count` bytes, returns how many were taken; the rest is offered again after
-// console_input_ready(). Task (console), no lock held.
+// console_input_ready(), whatever the terminal shows by then. Task (console), no lock held.
 typedef u32 (*console_input_fn)(void *ctx, const char *bytes, u32 count);
 
 // Boot: log lines go straight to the UART, polled, until console_start has made the task.
@@ -39,6 +40,7 @@ void console_host_irq(void);
 // NULL: no memory. Task.
 [[nodiscard]] struct console *console_create(const char *vm_name);
 void console_destroy(struct console *c);
+// NULL: what is typed waits. The function that was set before runs no more when this returns. Task.
 void console_set_input(struct console *c, console_input_fn fn, void *ctx);
 // The guest wrote a byte. Any, locks of a rank below LOCK_CONSOLE may be held (cheap: a ring append, and a wake-up of
 // the console task if it sleeps).
@@ -71,7 +73,7 @@ void console_log_polled(const struct log_line *line);
 void console_log_ready(void);
 
 struct console_counts {
-    u64 input_lost;  // bytes that came faster than they were taken
+    u64 input_lost;  // bytes that came when too many were waiting already
     u64 output_lost; // bytes of VMs that the terminal could not follow
 };
 struct console_counts console_counts(void);

@@ -36,8 +36,6 @@ u32 vcpu_exit_fast(struct vcpu *v, u32 source, u64 esr);
 
 // cpu.c
 void mmu_boot_enable(const struct board *board);
-[[noreturn]] void report_and_halt(const char *why);
-void print_backtrace(u64 fp);
 void aarch64_hyp_regs_init(void);
 
 // pte.c: guest memory is cached whatever the guest asks for; without it, what a guest writes with its caches off may
@@ -47,9 +45,6 @@ bool has_forced_write_back(void);
 // power.c
 void power_init(const struct board *board);
 [[nodiscard]] int psci_cpu_on(u64 mpidr, u64 entry, u64 arg);
-
-// report.c
-bool report_in_progress(void); // this CPU is to halt
 
 // irqhw.c
 void gic_init(const struct board *board);

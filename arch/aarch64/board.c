@@ -5,6 +5,7 @@
 #include "aarch64.h"
 #include "image_loader.h"
 #include "plan.h"
+#include "report.h"
 #include "uart.h"
 #include "vm.h"
 #include "vpl011.h"

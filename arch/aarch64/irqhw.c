@@ -6,6 +6,7 @@
 #include "console.h"
 #include "log.h"
 #include "mmio.h"
+#include "report.h"
 #include "vm.h"
 
 enum {

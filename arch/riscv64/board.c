@@ -6,6 +6,7 @@
 #include "image_loader.h"
 #include "log.h"
 #include "plan.h"
+#include "report.h"
 #include "riscv64.h"
 #include "uart.h"
 #include "v16550.h"

@@ -6,6 +6,7 @@
 #include "log.h"
 #include "page.h"
 #include "pgtable.h"
+#include "report.h"
 #include "riscv64.h"
 
 // A guest's own faults are its own business: they never come here.

@@ -5,6 +5,7 @@
 #include "console.h"
 #include "log.h"
 #include "mmio.h"
+#include "report.h"
 #include "riscv64.h"
 
 enum { // PLIC 1.0.0 chapter 3

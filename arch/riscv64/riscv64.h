@@ -77,13 +77,11 @@ struct may_fault may_load64(u64 gva);
 [[noreturn]] void riscv64_boot(u64 hartid, const void *fdt);
 u64 sbi_fast(struct vcpu *v);
 [[noreturn]] void hyp_fault_report(const u64 *x);
-bool report_in_progress(void); // this CPU is to halt
 
 // cpu.c
 void features_probe(const struct board *board); // with mode and extensions; before that, H has been found
 u32 satp_levels(u64 mode);
 u32 satp_bits(u64 mode);
-[[noreturn]] void report_and_halt(const char *why);
 
 // power.c: calls of the host's firmware
 struct sbi_result {

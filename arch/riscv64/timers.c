@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Time: our own one-shot timer, and the guest's. With Sstc the guest's is vstimecmp while the vCPU is loaded and not
 // halted, and raises its interrupt without us; a soft timer stands in for it otherwise.
+#include "report.h"
 #include "riscv64.h"
 #include "vm.h"
 

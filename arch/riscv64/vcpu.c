@@ -211,6 +211,13 @@ void arch_irq_sync(struct vcpu *v) {
     (void)v; // what the guest does to its pending bits, it does in the hardware
 }
 
+// A call that was served here may have moved one of the vCPU's own lines, or woken a task: the console's. Neither kicks
+// the CPU that it happens on.
+static bool left_work(const struct vcpu *v, const struct cpu *cpu) {
+    return atomic_load_explicit(&v->irq_work, memory_order_relaxed) ||
+           atomic_load_explicit(&cpu->need_resched, memory_order_relaxed);
+}
+
 void arch_vcpu_run(struct vcpu *v, struct vexit *exit) {
     struct arch_vcpu *a = &v->arch;
     struct vplic_cpuif *cif = a->cpuif;
@@ -232,7 +239,9 @@ void arch_vcpu_run(struct vcpu *v, struct vexit *exit) {
         if (likely(!(scause & SCAUSE_INTERRUPT))) {
             if (decode_sync(v, scause, exit)) {
                 a->fast_exits++;
-                continue;
+                if (likely(!left_work(v, cpu)))
+                    continue;
+                exit->kind = VEXIT_NONE;
             }
             return;
         }

@@ -91,6 +91,16 @@ def test_a_pasted_line_arrives_whole(m, length):
     m.wait(rf"small: {length} bytes, sum 0x{sum_of(text):x}\b", 20)
 
 
+@pytest.mark.parametrize("length", [30, 1500])
+def test_a_line_reaches_its_VM_though_Ctrl_bracket_follows_at_once(m, length):
+    attached(m, "one")
+    text = "".join(chr(33 + (i * 11 + length) % 90) for i in range(length))
+    m.send(text + "\r" + CTRL_BRACKET)
+    m.wait(r"bulkhead> ", 20)
+    attached(m, "one")
+    m.wait(rf"small: {length} bytes, sum 0x{sum_of(text):x}\b", 20)
+
+
 def test_a_stopped_VMs_console_keeps_what_it_said_and_tells_its_end(boot):
     m = boot([tiny("one"), tiny("two")])
     m.wait_all([r"one +\| small: up", r"two +\| small: up"])

@@ -52,3 +52,8 @@ def test_Linux_uses_vectors_and_finds_no_counters(boot, cpu):
     status, out = m.in_guest("linux-a", "grep isa /proc/cpuinfo; dmesg")
     assert status == 0 and re.search(r"isa\s*: rv64imafdcv_", out), out
     assert not COMPLAINTS.search(out), COMPLAINTS.search(out)
+
+
+def test_a_line_on_the_firmwares_console_is_shown_though_the_guest_makes_no_exit_after_it(boot):
+    m = boot([tiny("one", "lastwords")], smp=1)
+    m.wait(r"one +\| lastwords: all is said", 20)

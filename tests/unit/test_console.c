@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "console.h"
+#include "../../core/console_state.h"
 #include "log.h"
 #include "page.h"
 #include "uart.h"
@@ -215,7 +215,7 @@ SIMULATED(ctrl_bracket_opens_the_shell_and_what_follows_is_its_input) {
 
 // A device whose buffer takes `room` bytes.
 struct device {
-    char got[8192];
+    char got[32 * 1024];
     u32 count, room;
 };
 
@@ -316,21 +316,96 @@ SIMULATED(a_paste_of_several_kilobytes_reaches_a_slow_vm_whole) {
     host_check(console_counts().input_lost == 0);
 }
 
-SIMULATED(ctrl_bracket_leaves_a_vm_that_takes_no_input) {
-    static struct device d;
+SIMULATED(ctrl_bracket_leaves_a_vm_that_takes_no_input_and_what_was_typed_waits_for_it) {
+    static struct device d, other;
     d = (struct device){.room = 0};
+    other = (struct device){.room = 100};
     begin();
     spawn(&shell, "shell", fake_shell, NULL, TASK_PRIORITY_SYSTEM, 0);
     console_set_input(a, take, &d);
+    console_set_input(b, take, &other);
     console_attach(a);
     settle();
-    type("lost\x1d"
+    type("for a\x1d"
          "kept");
     host_check(strstr(settle(), "> "));
     host_check(typed_count == 4 && memcmp(typed, "kept", 4) == 0);
+    console_attach(b);
+    settle();
+    type("for b\x1d");
+    settle();
+    d.room = 100;
+    console_input_ready(a);
+    settle();
+    host_check(d.count == 5 && memcmp(d.got, "for a", 5) == 0);
+    host_check(other.count == 5 && memcmp(other.got, "for b", 5) == 0);
+    host_check(console_counts().input_lost == 0);
     type("q");
     settle();
     join(&shell);
+}
+
+SIMULATED(a_line_longer_than_the_fifo_reaches_its_vm_though_ctrl_bracket_follows_at_once) {
+    static struct device d;
+    d = (struct device){.room = 16};
+    begin();
+    console_set_input(a, take, &d);
+    console_attach(a);
+    settle();
+    static const char text[] = "a line that does not fit into sixteen bytes\r";
+    type(text);
+    type("\x1d");
+    settle();
+    host_check(console_state.mode == CONSOLE_SHELL);
+    for (u32 i = 0; i < sizeof text / 16 + 1; i++) {
+        d.room = 16;
+        console_input_ready(a);
+        sleep_ns(US(200));
+    }
+    host_check(d.count == sizeof text - 1 && memcmp(d.got, text, d.count) == 0);
+}
+
+// 1024 bytes of a pattern that a hole would show in, `rounds` times.
+static void type_kilobytes(u32 rounds) {
+    char chunk[33];
+    for (u32 i = 0; i < rounds * 32; i++) {
+        for (u32 j = 0; j < 32; j++)
+            chunk[j] = (char)('0' + (i + j) % 64);
+        chunk[32] = '\0';
+        type(chunk);
+        if (i % 32 == 31)
+            sleep_ns(MS(1));
+    }
+}
+
+SIMULATED(a_vm_that_takes_no_input_keeps_the_first_16_kib_and_the_loss_of_more_is_counted) {
+    static struct device d;
+    d = (struct device){.room = 0};
+    begin();
+    console_set_input(a, take, &d);
+    console_attach(a);
+    settle();
+    type_kilobytes(17);
+    settle();
+    host_check(console_counts().input_lost == 1024);
+    type("\x1d");
+    settle();
+    host_check(console_state.mode == CONSOLE_SHELL);
+    d.room = 1000;
+    console_input_ready(a);
+    settle();
+    console_attach(a); // there is room for so much again
+    type_kilobytes(1);
+    settle();
+    host_check(console_counts().input_lost == 1024 + 24);
+    d.room = sizeof d.got;
+    console_input_ready(a);
+    settle();
+    host_check(d.count == 16 * 1024 + 1000);
+    for (u32 i = 0; i < 16 * 1024; i++)
+        host_check(d.got[i] == (char)('0' + (i / 32 + i % 32) % 64));
+    for (u32 i = 0; i < 1000; i++)
+        host_check(d.got[16 * 1024 + i] == (char)('0' + (i / 32 + i % 32) % 64));
 }
 
 SIMULATED(ctrl_bracket_is_heard_behind_more_input_than_there_is_room_for_and_the_loss_is_counted) {
@@ -342,16 +417,33 @@ SIMULATED(ctrl_bracket_is_heard_behind_more_input_than_there_is_room_for_and_the
     console_set_input(a, take, &d);
     console_attach(a);
     settle();
-    u64 lost = console_counts().input_lost;
     memset(page, 'x', sizeof page);
     page[sizeof page - 2] = CONSOLE_ESCAPE;
     page[sizeof page - 1] = '\0';
-    type(page);
+    type(page); // in one go: the console's task runs afterwards
     host_check(strstr(settle(), "> "));
-    host_check(console_counts().input_lost - lost == sizeof page - 2 - 16 * 1024);
-    type("kept"); // what came before is gone, and there is room again
+    host_check(console_counts().input_lost == sizeof page - 2 - (CONSOLE_RX_RING - 1));
+    type("kept"); // there is room again
     settle();
     host_check(typed_count == 4 && memcmp(typed, "kept", 4) == 0);
+    d.room = sizeof d.got;
+    console_input_ready(a);
+    settle();
+    host_check(d.count == CONSOLE_RX_RING - 1);
+    type("q");
+    settle();
+    join(&shell);
+}
+
+SIMULATED(what_was_typed_for_a_vm_that_goes_is_not_given_to_the_shell) {
+    begin();
+    spawn(&shell, "shell", fake_shell, NULL, TASK_PRIORITY_SYSTEM, 0);
+    console_attach(a);
+    settle();
+    type("a secret of a's\r");
+    console_destroy(a);
+    host_check(strstr(settle(), "> "));
+    host_check(typed_count == 0);
     type("q");
     settle();
     join(&shell);
@@ -528,8 +620,11 @@ int main(void) {
         cmocka_unit_test(the_replay_of_a_full_ring_begins_with_a_whole_line_and_ends_with_the_last),
         cmocka_unit_test(the_view_of_all_catches_up_with_the_last_of_what_was_missed),
         cmocka_unit_test(a_paste_of_several_kilobytes_reaches_a_slow_vm_whole),
-        cmocka_unit_test(ctrl_bracket_leaves_a_vm_that_takes_no_input),
+        cmocka_unit_test(ctrl_bracket_leaves_a_vm_that_takes_no_input_and_what_was_typed_waits_for_it),
+        cmocka_unit_test(a_line_longer_than_the_fifo_reaches_its_vm_though_ctrl_bracket_follows_at_once),
+        cmocka_unit_test(a_vm_that_takes_no_input_keeps_the_first_16_kib_and_the_loss_of_more_is_counted),
         cmocka_unit_test(ctrl_bracket_is_heard_behind_more_input_than_there_is_room_for_and_the_loss_is_counted),
+        cmocka_unit_test(what_was_typed_for_a_vm_that_goes_is_not_given_to_the_shell),
         cmocka_unit_test(there_is_a_console_for_each_of_as_many_vms_as_a_machine_runs_and_no_more),
         cmocka_unit_test(a_vm_that_writes_faster_than_the_line_loses_its_oldest_bytes_and_says_so),
         cmocka_unit_test(a_uart_without_interrupt_is_polled),

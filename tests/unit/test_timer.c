@@ -192,6 +192,24 @@ static void the_hardware_is_set_to_the_earliest_deadline(void **state) {
 // ── Across CPUs ─────────────────────────────────────────────────────────────────────────────────────────────────────
 static struct named shared;
 
+// A comparator that latches: its interrupt is up for a deadline that was replaced, until the next one is written.
+static void an_interrupt_for_nothing_sets_the_hardware_again(void **state) {
+    (void)state;
+    struct timer t;
+    timer_init(&t, note);
+    timer_arm(&t, MS(5));
+    cpus[0].arch.timer_deadline_ns = 1; // up
+    arch_irq_poll();
+    assert_true(cpus[0].arch.timer_deadline_ns == MS(5));
+    timer_cancel(&t);
+    cpus[0].arch.timer_deadline_ns = 1;
+    arch_irq_poll();
+    assert_true(cpus[0].arch.timer_deadline_ns == TIMER_NEVER);
+    cpus[0].arch.timer_deadline_ns = 1; // nothing is armed, nor was before
+    arch_irq_poll();
+    assert_true(cpus[0].arch.timer_deadline_ns == TIMER_NEVER);
+}
+
 static void rearm_here(void *arg) {
     (void)arg;
     timer_arm(&shared.timer, arch_now_ns() + US(50));
@@ -367,6 +385,7 @@ int main(void) {
         T(a_function_that_arms_its_timer_in_the_past_runs_once_a_poll),
         T(a_function_may_cancel_a_timer_that_is_due_as_well),
         T(the_hardware_is_set_to_the_earliest_deadline),
+        T(an_interrupt_for_nothing_sets_the_hardware_again),
         T(arming_on_another_cpu_moves_the_timer_there),
         T(a_timer_can_be_cancelled_from_another_cpu),
         T(after_cancel_sync_the_function_neither_waits_nor_runs),
