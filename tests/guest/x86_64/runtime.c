@@ -59,7 +59,7 @@ u64 ram_size(u64 zp) {
     return low + high;
 }
 
-u64 cpu_count(void) {
+static u64 madt_cpus(void) {
     u64 xsdt = get(get(zero_page + 0x70, 8) + 24, 8), count = 0;
     for (u64 at = xsdt + 36; at < xsdt + get(xsdt + 4, 4); at += 8) {
         u64 table = get(at, 8);
@@ -77,9 +77,16 @@ u64 cpu_context(void) {
     return contexts[cpu_index()];
 }
 
+static volatile bool started[CPUS_MAX];
+
+s64 cpu_status(u64 cpu) {
+    return cpu >= madt_cpus() ? -1 : cpu > 0 && !started[cpu];
+}
+
 s64 cpu_start(u64 cpu, u64 context) {
-    if (cpu >= cpu_count())
+    if (cpu >= madt_cpus())
         return -1;
+    started[cpu] = true;
     contexts[cpu] = context;
     for (u64 i = 0; i < (u64)(trampoline_end - trampoline); i++)
         ((volatile char *)TRAMPOLINE)[i] = trampoline[i];
