@@ -22,8 +22,8 @@ extern struct pgtable host_pt;
 void hostmap_init(const struct board *board, const struct image_layout *image);
 // A device's registers, in whole pages; nothing if size is 0. Panics without memory. `what` is for that. Boot.
 void hostmap_device(u64 base, u64 size, const char *what);
-// The pages of a range that are not mapped yet, for what RAM or a neighbour on the same page may have brought in. Panics
-// without memory. Boot.
+// The pages of a range that are not mapped yet, for what RAM or a neighbour on the same page may have brought in.
+// Panics without memory. Boot.
 void hostmap_rest(u64 base, u64 size, u32 attr, const char *what);
 // Maps a 2 MiB block that nobody uses by 4 KiB pages, for good. -ENOMEM: it is mapped as before. Any.
 [[nodiscard]] int hostmap_split(void *block);

@@ -3,7 +3,7 @@
 """test.py [PATTERN]: runs every test and says how many passed. make test calls it when all is built.
 
 A suite is a unit-test binary, a script that ends with "N passed, N failed" (tests/*/run.py, run.sh, scripts/check.py), or
-the system tests, one pytest file each, and what ALSO names again for the architectures in BULKHEAD_ALSO. PATTERN picks
+the system tests, one pytest file each, and what ALSO names again for an architecture in BULKHEAD_ALSO. PATTERN picks
 suites by a part of their name; if none has it, the system tests whose own names have it."""
 
 import glob
@@ -21,17 +21,27 @@ BUILD = os.environ.get("BUILD", "build")
 JOBS = int(os.environ.get("JOBS", "2"))
 LOGS = os.path.join(BUILD, "log")
 PYTHON = "/usr/bin/python3"
-# What guards an architecture beside the default one: files, and which of their tests (as pytest's -k). All that arch/ has a
-# hand in, once; the shell, the console and bundles are the same C. ARCH=riscv64 make test runs everything.
+# What guards the architectures beside the default one: files, and which of their tests (as pytest's -k). What arch/ has a
+# hand in, once; the shell, the console and bundles are the same C. ARCH=riscv64 make test and ARCH=x86_64 make test run
+# everything.
 ALSO = {
-    "boot": "",
-    "hostile": "",
-    "lifecycle": "the_last_guests or idle_reboot or a_reset or a_crash or affinity or spins or restarts_lose or restarts_of_a_Linux",
-    "linux": "examples or panic_with or 8_CPUs or U_Boot or timer_sleeps",
-    "machines": "any_number and (1- or 8-) or told_so or trims or (Linux_guests or interrupt_files) and (max or rva23s64 or sstc)",
-    "probes": "",
-    "report": "",
-    "riscv_cpu": "",
+    "riscv64": {
+        "boot": "",
+        "hostile": "",
+        "lifecycle": "the_last_guests or idle_reboot or a_reset or a_crash or affinity or spins or restarts_lose or restarts_of_a_Linux",
+        "linux": "examples or panic_with or 8_CPUs or U_Boot or timer_sleeps",
+        "machines": "any_number and (1- or 8-) or told_so or trims or (Linux_guests or interrupt_files) and (max or rva23s64 or sstc)",
+        "probes": "",
+        "report": "",
+        "riscv_cpu": "",
+    },
+    "x86_64": {
+        "boot": "",
+        "hostile": "",
+        "iso": "",
+        "machines": "any_number and max and (1- or 8-) or told_so or trims or cannot_be_reached",
+        "report": "",
+    },
 }
 NOTHING_CHOSEN = 5  # pytest, when -k leaves no test of a file
 ENV = dict(
@@ -140,7 +150,7 @@ def system_suites(only):
     guests = os.path.dirname(os.environ.get("BULKHEAD_GUESTS", ""))
     for arch in os.environ.get("BULKHEAD_ALSO", "").split():
         env = {"ARCH": arch, "BULKHEAD_GUESTS": os.path.join(guests, arch)}
-        for name, some in ALSO.items():
+        for name, some in ALSO.get(arch, {}).items():
             chosen = f"({some}) and ({only})" if some and only else some or only
             yield system_suite(f"system-{arch}-", f"tests/system/test_{name}.py", chosen, env)
 

@@ -75,7 +75,8 @@ void arch_memory_init(const struct board *board) {
     map_acpi_register(&features.acpi.pm1b_control);
     map_acpi_register(&features.acpi.sleep_control);
     map_acpi_register(&features.acpi.sleep_status);
-    hostmap_rest(board->bundle.base, board->bundle.size, PT_READ, "bundle"); // loaders keep it out of the memory map, too
+    hostmap_rest(board->bundle.base, board->bundle.size, PT_READ,
+                 "bundle"); // loaders keep it out of the memory map, too
     cr3_write(host_pt.root.v);
     irqhw_init(board);
     if (features.memory_cut)

@@ -65,14 +65,18 @@ static struct look quick_look(const struct reference *r) {
 }
 
 // How many ticks of the TSC pass during how many of the reference: long enough for 20 parts in a million, or the best
-// of `limit` ticks of the reference.
-static bool measure(const struct reference *r, u64 limit, u64 *tsc_ticks, u64 *ticks) {
+// of `limit` ticks of the reference. -EAGAIN: the reference went back, or by so much of its range that it cannot be
+// told from that, because who lends us the CPU took it away; -ENODEV: it stands still.
+static int measure(const struct reference *r, u64 limit, u64 *tsc_ticks, u64 *ticks) {
     struct look first = quick_look(r);
     u64 best_error = ~0ull, counted = 0, last = first.count;
     *ticks = 0;
     for (u32 i = 0; i < 1u << 24 && counted < limit; i++) {
         struct look l = look(r);
-        counted += (l.count - last) & r->mask; // may wrap, more than once
+        u64 step = (l.count - last) & r->mask; // may wrap
+        if (step > r->mask / 2)
+            return -EAGAIN;
+        counted += step;
         last = l.count;
         u64 tsc = (l.before + l.after) / 2 - (first.before + first.after) / 2;
         u64 error = (l.after - l.before + first.after - first.before) / 2;
@@ -88,7 +92,29 @@ static bool measure(const struct reference *r, u64 limit, u64 *tsc_ticks, u64 *t
         if (millionths <= 20)
             break;
     }
-    return *ticks != 0;
+    if (*ticks)
+        return 0;
+    return counted ? -EAGAIN : -ENODEV;
+}
+
+// The same until two in turn agree to a part in 500: whoever is kept from looking for longer than the reference's range
+// counts too little, though not twice by as much. The ratio is of `per` ticks of the reference; 0: it stands still, or
+// never agrees with itself.
+static u64 measure_ratio(const struct reference *r, u64 limit, u64 per) {
+    u64 previous = 0, tsc_ticks, ticks;
+    for (u32 i = 0; i < 16; i++) {
+        int err = measure(r, limit, &tsc_ticks, &ticks);
+        if (err == -ENODEV)
+            return 0;
+        if (err)
+            continue;
+        u64 ratio = mul_div(tsc_ticks, per, ticks);
+        u64 apart = ratio > previous ? ratio - previous : previous - ratio;
+        if (ratio != ~0ull && apart <= ratio / 500)
+            return ratio;
+        previous = ratio;
+    }
+    return 0;
 }
 
 // ── Clocks of known speed ───────────────────────────────────────────────────────────────────────────────────────────
@@ -125,12 +151,13 @@ static bool pm_timer_start(struct reference *r) {
     return true;
 }
 
-static void pit_start(struct reference *r) {
+static bool pit_start(struct reference *r) {
     port_out8(PIT_GATE, (u8)((port_in8(PIT_GATE) & ~2u) | 1));
     port_out8(PIT_COMMAND, PIT_MODE0_CHANNEL2);
     port_out8(PIT_CHANNEL2, 0xff);
     port_out8(PIT_CHANNEL2, 0xff);
     *r = (struct reference){pit_read, 0xffff, PIT_HZ};
+    return true;
 }
 
 // ── How fast the TSC is ─────────────────────────────────────────────────────────────────────────────────────────────
@@ -144,18 +171,21 @@ static u64 tsc_hz_by_cpuid(const char **how) {
     return (u64)cpuid(CPUID_HYPERVISOR_TIMING, 0).eax * 1000;
 }
 
+static const u64 TSC_HZ_MIN = 1000000;
+
 static u64 tsc_hz_by_clock(const char **how) {
-    struct reference r;
-    u64 tsc_ticks, ticks;
-    if (hpet_start(&r))
-        *how = "HPET";
-    else if (pm_timer_start(&r))
-        *how = "ACPI timer";
-    else
-        *how = "PIT", pit_start(&r);
-    if (!measure(&r, r.hz / 20, &tsc_ticks, &ticks))
-        return 0;
-    return mul_div(tsc_ticks, r.hz, ticks);
+    static const struct {
+        const char *name;
+        bool (*start)(struct reference *);
+    } clocks[] = {{"HPET", hpet_start}, {"ACPI timer", pm_timer_start}, {"PIT", pit_start}};
+    for (u32 i = 0; i < ARRAY_SIZE(clocks); i++) {
+        struct reference r;
+        u64 hz = clocks[i].start(&r) ? measure_ratio(&r, r.hz / 20, r.hz) : 0;
+        *how = clocks[i].name;
+        if (hz >= TSC_HZ_MIN)
+            return hz;
+    }
+    return 0;
 }
 
 void clock_init(void) {
@@ -163,7 +193,7 @@ void clock_init(void) {
     features.tsc_hz = tsc_hz_by_cpuid(&how);
     if (!features.tsc_hz)
         features.tsc_hz = tsc_hz_by_clock(&how);
-    if (features.tsc_hz < 1000000)
+    if (features.tsc_hz < TSC_HZ_MIN)
         report_and_halt("neither CPUID nor HPET, ACPI timer or PIT tell how fast this CPU's time stamp counter runs");
     ns_mult = mul_div(NS_PER_S, 1ull << 32, features.tsc_hz);
     tsc_start = rdtsc_ordered();
@@ -187,13 +217,14 @@ static u64 lapic_count(void) {
 
 static void lapic_timer_measure(void) {
     static const struct reference r = {lapic_count, UINT32_MAX, 0};
-    u64 tsc_ticks, ticks;
+    const u64 per = BIT(32);
     lapic_write(LAPIC_TIMER_INITIAL, UINT32_MAX);
     // At 5 MHz the longest of the measurements takes 20 ms.
-    if (!measure(&r, 100000, &tsc_ticks, &ticks))
+    u64 tsc_ticks = measure_ratio(&r, 100000, per);
+    if (!tsc_ticks)
         report_and_halt("this CPU's local APIC has no timer that runs");
     lapic_write(LAPIC_TIMER_INITIAL, 0);
-    features.lapic_hz = mul_div(ticks, features.tsc_hz, tsc_ticks);
+    features.lapic_hz = mul_div(per, features.tsc_hz, tsc_ticks);
 }
 
 void timers_cpu_init(struct cpu *cpu) {

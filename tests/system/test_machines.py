@@ -4,7 +4,7 @@
 import re
 
 import pytest
-from machine import COMPLAINTS, THIS, linux, tiny
+from machine import ARCH, COMPLAINTS, THIS, linux, tiny
 
 
 @pytest.mark.parametrize("cpu", THIS.cpus)
@@ -86,3 +86,10 @@ def test_guests_get_interrupt_files_while_there_are_some_and_others_the_same_mac
         m.attach(name)
         m.send("poweroff\r")
     assert m.wait_end(30) == 0
+
+
+@pytest.mark.skipif(ARCH != "x86_64", reason="the others' page tables reach all of their memory")
+def test_memory_that_cannot_be_reached_is_told(boot):
+    m = boot([tiny("one")], cpu="max,-pdpe1gb", memory="3G", append="idle=shell")
+    m.wait(r"warning: 1024 MiB of memory above 4 GiB are left unused")
+    m.wait(r"small: up")

@@ -6,6 +6,9 @@ import re
 import pytest
 from machine import ARCH, BOARD, tiny
 
+if ARCH == "x86_64":
+    pytest.skip("test_hostile.py runs x86_64's probes; the common ones have not all been brought there", allow_module_level=True)
+
 # Those of tests/guest/common/probes, then each architecture's.
 PROBES = ("storm", "power", "code", "clocks", "switches") + {
     "aarch64": ("bounds", "registers", "irqlives", "debug"),
