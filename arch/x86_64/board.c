@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "report.h"
 #include "bootinfo.h"
 #include "uart.h"
 #include "virt.h"

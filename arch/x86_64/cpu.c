@@ -2,6 +2,7 @@
 // A physical CPU: what it can do, the hypervisor's own mapping, how a stopped one is started, contexts.
 #include <string.h>
 
+#include "report.h"
 #include "hostmap.h"
 #include "log.h"
 #include "page.h"

@@ -1,50 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // When the hypervisor itself is broken: a report that can be read, then stop. tools/symbolize turns its addresses into
 // names.
+#include "report.h"
+
 #include <stdarg.h>
-#include <stdio.h>
 
-#include "console.h"
-#include "hostmap.h"
-#include "task.h"
+#include "cpu.h"
 #include "x86_64.h"
-
-static void put(const char *s) {
-    for (; *s; s++)
-        arch_early_putc(*s);
-}
-
-[[gnu::format(printf, 1, 2)]] static void print(const char *fmt, ...) {
-    char line[200];
-    va_list ap;
-    va_start(ap, fmt);
-    vsnprintf(line, sizeof(line), fmt, ap);
-    va_end(ap);
-    put(line);
-    put("\r\n");
-}
-
-static bool in_text(u64 a) {
-    return a >= (u64)__image_start && a < (u64)__text_end;
-}
-
-// Frames: {previous frame, return address} at the address in RBP. Each is checked before it is read: the stack may be
-// what is broken.
-static void print_backtrace(u64 fp) {
-    print("backtrace (offsets in the image; tools/symbolize names them):");
-    for (u32 i = 0; i < 32 && fp && (fp & 7) == 0; i++) {
-        struct pt_mapping m;
-        if (host_pt.root.v && pgtable_lookup(&host_pt, fp, &m) != 0)
-            break;
-        const u64 *frame = (const u64 *)fp;
-        if (!in_text(frame[1]))
-            break;
-        print("  #%u image+%#lx", i, (unsigned long)(frame[1] - (u64)__image_start));
-        if (frame[0] <= fp)
-            break;
-        fp = frame[0];
-    }
-}
 
 // A fault around the world switch finds the guest's GS base.
 static struct cpu *this_cpu(void) {
@@ -53,22 +15,17 @@ static struct cpu *this_cpu(void) {
     return ours ? (struct cpu *)gs : nullptr;
 }
 
-static void where(void) {
-    struct cpu *cpu = this_cpu();
-    if (!cpu) {
-        print("on the way into a guest or out of it");
-        return;
-    }
-    struct task *t = atomic_load_explicit(&cpu->current, memory_order_relaxed);
-    print("CPU %u, task %s", cpu->id, t ? t->name : "(none)");
+// Frame records lie at the address in RBP.
+struct report_machine arch_report_machine(void) {
+    return (struct report_machine){.text_start = (u64)__image_start,
+                                   .text_end = (u64)__text_end,
+                                   .frame_align = 8,
+                                   .frame_record = 0,
+                                   .cpu = this_cpu()};
 }
 
-// One report is enough, and a fault within it must not recurse. The other CPUs come here too, by the NMI, and stay: no
-// guest goes on with nobody to watch it.
-static void report_once(void) {
-    static _Atomic bool reporting;
-    if (atomic_exchange_explicit(&reporting, true, memory_order_relaxed))
-        arch_halt();
+// The NMI brings them to a report of their own, where they stay.
+void arch_report_stop_others(void) {
     bool others = false;
     for (u32 i = 1; i < cpu_count; i++)
         others |= atomic_load_explicit(&cpus[i].online, memory_order_relaxed);
@@ -77,16 +34,10 @@ static void report_once(void) {
 }
 
 void panic_at(const char *file, int line, const char *fmt, ...) {
-    report_once();
-    char text[160];
-    va_list ap;
-    va_start(ap, fmt);
-    vsnprintf(text, sizeof(text), fmt, ap);
-    va_end(ap);
-    console_flush();
-    print("\r\nbulkhead: PANIC at %s:%d: %s", file, line, text);
-    where();
-    print_backtrace((u64)__builtin_frame_address(0));
+    va_list args;
+    va_start(args, fmt);
+    report_panic(file, line, fmt, args, (u64)__builtin_frame_address(0));
+    va_end(args);
     arch_halt();
 }
 
@@ -117,13 +68,16 @@ static const char *vector_name(u64 vector) {
 }
 
 void hyp_fault_report(const struct trap_frame *f) {
-    report_once();
-    console_flush();
-    print("\r\nbulkhead: FAULT in the hypervisor: %s", vector_name(f->vector));
-    where();
-    print("pc %s%#lx  vector %lu  error %lx  cr2 %016lx  rflags %lx", in_text(f->rip) ? "image+" : "",
-          (unsigned long)(in_text(f->rip) ? f->rip - (u64)__image_start : f->rip), (unsigned long)f->vector,
-          (unsigned long)f->error, (unsigned long)cr2_read(), (unsigned long)f->rflags);
+    const struct report_address pc = report_address(f->rip);
+    report_begin();
+    report_print("\r\nbulkhead: FAULT in the hypervisor: %s", vector_name(f->vector));
+    if (this_cpu())
+        report_where();
+    else
+        report_print("on the way into a guest or out of it");
+    report_print("pc %s%#lx  vector %lu  error %lx  cr2 %016lx  rflags %lx", pc.base, pc.offset,
+                 (unsigned long)f->vector, (unsigned long)f->error, (unsigned long)cr2_read(),
+                 (unsigned long)f->rflags);
     const struct {
         const char *name;
         u64 value;
@@ -134,15 +88,9 @@ void hyp_fault_report(const struct trap_frame *f) {
                 {"r12", f->r12}, {"r13", f->r13},     {"r14", f->r14},
                 {"r15", f->r15}, {"cr3", cr3_read()}, {"gs", msr_read(MSR_GS_BASE)}};
     for (u32 i = 0; i < ARRAY_SIZE(regs); i += 3)
-        print("%-3s %016lx  %-3s %016lx  %-3s %016lx", regs[i].name, (unsigned long)regs[i].value, regs[i + 1].name,
-              (unsigned long)regs[i + 1].value, regs[i + 2].name, (unsigned long)regs[i + 2].value);
-    print_backtrace(f->rbp);
-    arch_halt();
-}
-
-void report_and_halt(const char *why) {
-    put("\r\nbulkhead: "); // the firmware may have left its own line open
-    put(why);
-    put("\r\n");
+        report_print("%-3s %016lx  %-3s %016lx  %-3s %016lx", regs[i].name, (unsigned long)regs[i].value,
+                     regs[i + 1].name, (unsigned long)regs[i + 1].value, regs[i + 2].name,
+                     (unsigned long)regs[i + 2].value);
+    report_backtrace(f->rbp);
     arch_halt();
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Time: the TSC is the clock, and the local APIC's timer the alarm. How fast they run is told by CPUID where it can,
 // and measured against a clock of known speed where it cannot.
+#include "report.h"
 #include "log.h"
 #include "x86_64.h"
 

@@ -126,7 +126,6 @@ u64 boot_mapping_end(void);        // how far boot's page tables reach
 enum { EMERGENCY_STACKS = 3, EMERGENCY_STACK_SIZE = 8192 };
 
 // report.c
-[[noreturn]] void report_and_halt(const char *why);
 [[noreturn]] void hyp_fault_report(const struct trap_frame *frame);
 
 // uart_com.c: COM1 by port I/O
