@@ -5,9 +5,9 @@
 
 GUEST_RUNTIME := $(sort $(wildcard tests/guest/common/*.c tests/guest/$(ARCH)/*.c tests/guest/$(ARCH)/*.S))
 GUEST_LD := tests/guest/$(ARCH)/link.ld
-# What of guest.h's contract x86_64's guests lack: it has older probes of its own for some of it.
-GUEST_NOT_x86_64 := $(patsubst %,tests/guest/common/probes/%.c,busy clocks power secret switches)
-GUEST_SRC := $(sort $(filter-out $(GUEST_NOT_$(ARCH)),$(wildcard tests/guest/*.c tests/guest/common/probes/*.c tests/guest/$(ARCH)/probes/*.c)))
+# The common probes ask for what x86_64's runtime does not have yet; some have namesakes there.
+GUEST_PROBES := $(if $(filter-out x86_64,$(ARCH)),$(wildcard tests/guest/common/probes/*.c)) $(wildcard tests/guest/$(ARCH)/probes/*.c)
+GUEST_SRC := $(sort $(wildcard tests/guest/*.c) $(GUEST_PROBES))
 GUEST_ELF := $(patsubst %.c,$(OUT)/guest/%.elf,$(notdir $(GUEST_SRC)))
 GUEST_CFLAGS := $(BASE) $(REPRODUCIBLE) $(ARCH_FLAGS) -ffreestanding -nostdlibinc -isystem lib/include -O2 -fno-pie -fno-common \
     -fno-stack-protector -ffunction-sections -Itests/guest/common -Itests/guest/$(ARCH) -Iinclude
@@ -26,8 +26,10 @@ $(OUT)/guest/%.elf: $(OUT)/guest-obj/tests/guest/%.c.o $(GUEST_RUNTIME:%=$(OUT)/
 $(OUT)/guest/%.elf: $(OUT)/guest-obj/tests/guest/$(ARCH)/probes/%.c.o $(GUEST_RUNTIME:%=$(OUT)/guest-obj/%.o) $(GUEST_LD)
 	$(guest_link)
 
+ifneq ($(ARCH),x86_64)
 $(OUT)/guest/%.elf: $(OUT)/guest-obj/tests/guest/common/probes/%.c.o $(GUEST_RUNTIME:%=$(OUT)/guest-obj/%.o) $(GUEST_LD)
 	$(guest_link)
+endif
 
 $(GUEST_ELF:.elf=.bin): %.bin: %.elf
 	$(call say,BIN,$@)$(OBJCOPY) -O binary $< $@

@@ -171,6 +171,7 @@ void apic_eoi(void);
 u32 ioapic_read(u32 reg);
 void ioapic_write(u32 reg, u32 value);
 void ioapic_route(u32 pin, u32 low, u32 dest);
+u64 acpi_cpus(void); // by ACPI
 u64 tsc_hz(void);
 void irqs_on(void);
 void irqs_off(void);

@@ -59,7 +59,7 @@ u64 ram_size(u64 zp) {
     return low + high;
 }
 
-static u64 madt_cpus(void) {
+u64 acpi_cpus(void) {
     u64 xsdt = get(get(zero_page + 0x70, 8) + 24, 8), count = 0;
     for (u64 at = xsdt + 36; at < xsdt + get(xsdt + 4, 4); at += 8) {
         u64 table = get(at, 8);
@@ -73,20 +73,18 @@ static u64 madt_cpus(void) {
 
 // ── Power ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 u64 cpu_context(void);
+// Only whether there is such a CPU: nothing on a PC tells which of them are on.
+s64 cpu_status(u64 cpu) {
+    return cpu < acpi_cpus() ? 0 : -1;
+}
+
 u64 cpu_context(void) {
     return contexts[cpu_index()];
 }
 
-static volatile bool started[CPUS_MAX];
-
-s64 cpu_status(u64 cpu) {
-    return cpu >= madt_cpus() ? -1 : cpu > 0 && !started[cpu];
-}
-
 s64 cpu_start(u64 cpu, u64 context) {
-    if (cpu >= madt_cpus())
+    if (cpu >= acpi_cpus())
         return -1;
-    started[cpu] = true;
     contexts[cpu] = context;
     for (u64 i = 0; i < (u64)(trampoline_end - trampoline); i++)
         ((volatile char *)TRAMPOLINE)[i] = trampoline[i];
