@@ -3,20 +3,16 @@
 // when its time has come and not before, and the line is what the registers say.
 #include "arch.h"
 #include "fuzz.h"
-#include "host.h"
-#include "page.h"
 #include "vgoldfish_rtc.h"
-#include "vm.h"
 #include "vpl031.h"
 
-#include <string.h>
+#define CHECK FUZZ_CHECK
+#include "../one_device.h"
 
 enum { BASE = 0x101000, IRQ = 11 };
 enum { TIME_LOW, TIME_HIGH, ALARM_LOW, ALARM_HIGH, ENABLED, CLEAR_ALARM, ALARM_STATUS, CLEAR_INTERRUPT };
 #define SECOND (1000ull * 1000 * 1000)
 
-static struct vm vm;
-static bool line;
 static struct {
     u64 ahead;      // of our clock
     u64 alarm, due; // the register, and what is waited for
@@ -24,17 +20,6 @@ static struct {
     u32 high;       // as the last read of the low half left it
     bool waiting, pending, enabled;
 } model;
-
-static void irq_set(struct vm *of, u32 irq, bool level) {
-    FUZZ_CHECK(of == &vm && irq == IRQ);
-    line = level;
-}
-
-static u64 access(u32 offset, u8 size, bool write, u64 value) {
-    struct bus_access a = {.value = value, .size = size, .write = write};
-    FUZZ_CHECK(bus_access(&vm.bus, gpa(BASE + offset), &a) == 0);
-    return a.value;
-}
 
 static u64 host_time(void) {
     return rtc_epoch_seconds() * SECOND + arch_now_ns() % SECOND;
@@ -121,31 +106,25 @@ static void operate(struct fuzz *f) {
     } else if (what >= 0xc0) {
         host_advance(fuzz_u16(f) * (what & 1 ? SECOND / 1024 : 64 * SECOND));
     } else if (what & 0x80) {
-        FUZZ_CHECK(access(offset, size, false, ~0ull) == model_read(reg));
+        FUZZ_CHECK(device_access(offset, size, false, ~0ull) == model_read(reg));
     } else {
         u64 value = what & 8 ? fuzz_number(f, size) : guest_time() + fuzz_u16(f) * SECOND / 256;
         if (!(what & 8) && (reg == ALARM_HIGH || reg == TIME_HIGH))
             value = guest_time() >> 32;
-        access(offset, size, true, value);
+        device_access(offset, size, true, value);
         model_write(reg, (u32)value);
     }
 }
 
 static void check(void) {
     FUZZ_CHECK(line == (model.pending && model.enabled));
-    FUZZ_CHECK(access(4 * ALARM_STATUS, 4, false, 0) == model.waiting);
+    FUZZ_CHECK(device_access(4 * ALARM_STATUS, 4, false, 0) == model.waiting);
 }
 
 int LLVMFuzzerTestOneInput(const u8 *data, size_t size) {
-    static const struct irqchip_ops ops = {.set = irq_set};
     struct fuzz f = {data, size};
-    host_init(&(struct host_options){.memory = MIB(4)});
-    page_init(host_board(), pa(0), pa(0));
-    memset((void *)&vm, 0, sizeof(vm));
+    one_device_vm(BASE, IRQ);
     memset(&model, 0, sizeof(model));
-    line = false;
-    vm.irqchip_ops = &ops;
-    bus_init(&vm.bus);
     FUZZ_CHECK(vgoldfish_rtc_create(&vm, gpa(BASE), IRQ) == 0);
     while (fuzz_more(&f)) {
         operate(&f);

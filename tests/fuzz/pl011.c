@@ -3,18 +3,14 @@
 // rules of its FIFO, what is sent arrives at the console, and the interrupt's line is what the registers say.
 #include "../../core/console_state.h"
 #include "fuzz.h"
-#include "host.h"
-#include "page.h"
-#include "vm.h"
 #include "vpl011.h"
 
-#include <string.h>
+#define CHECK FUZZ_CHECK
+#include "../one_device.h"
 
 enum { BASE = 0x9000000, IRQ = 33, DR = 0, FR = 0x18, LCR_H = 0x2c, CR = 0x30, IMSC = 0x38, RIS = 0x3c, MIS = 0x40 };
 enum { FIFO = 32, FEN = 1 << 4, LBE = 1 << 7, RXE = 1 << 9, RXFE = 1 << 4, RXFF = 1 << 6, OE = 1 << 10 };
 
-static struct vm vm;
-static bool line;
 static struct {
     u8 fifo[FIFO];
     u32 count, lcr_h, cr, imsc;
@@ -22,19 +18,8 @@ static struct {
     u8 last;
 } model;
 
-static void irq_set(struct vm *of, u32 irq, bool level) {
-    FUZZ_CHECK(of == &vm && irq == IRQ && level != line);
-    line = level;
-}
-
-static u64 access(u32 offset, u8 size, bool write, u64 value) {
-    struct bus_access a = {.value = value, .size = size, .write = write};
-    FUZZ_CHECK(bus_access(&vm.bus, gpa(BASE + offset), &a) == 0);
-    return a.value;
-}
-
 static u32 read(u32 offset) {
-    return (u32)access(offset, 4, false, 0);
+    return (u32)device_access(offset, 4, false, 0);
 }
 
 static u32 depth(void) {
@@ -95,6 +80,7 @@ static void check(void) {
     FUZZ_CHECK(((fr & RXFF) != 0) == (model.count >= depth()));
     FUZZ_CHECK(read(IMSC) == model.imsc && read(MIS) == (ris & model.imsc));
     FUZZ_CHECK(line == ((ris & model.imsc) != 0));
+    FUZZ_CHECK(line_repeats == 0);
     FUZZ_CHECK(vm.console->head == model.sent);
     if (model.sent)
         FUZZ_CHECK((u8)vm.console->ring[(model.sent - 1) % CONSOLE_RING] == model.last);
@@ -118,32 +104,27 @@ static void operate(struct fuzz *f) {
         offset &= ~(size - 1u);
         u64 value = fuzz_number(f, MIN(size, 2));
         if (what & 8) {
-            access(offset, size, true, value);
+            device_access(offset, size, true, value);
             model_write(offset, size, (u32)value);
         } else {
-            model_read(offset, size, access(offset, size, false, ~0ull));
+            model_read(offset, size, device_access(offset, size, false, ~0ull));
         }
     }
     check();
 }
 
 int LLVMFuzzerTestOneInput(const u8 *data, size_t size) {
-    static const struct irqchip_ops ops = {.set = irq_set};
     struct fuzz f = {data, size};
-    host_init(&(struct host_options){.memory = MIB(4)});
-    page_init(host_board(), pa(0), pa(0));
+    one_device_vm(BASE, IRQ);
     console_init(host_board());
-    memset((void *)&vm, 0, sizeof(vm));
     memset(&model, 0, sizeof(model));
-    line = false;
-    vm.irqchip_ops = &ops;
-    bus_init(&vm.bus);
     vm.console = console_create("uart");
     FUZZ_CHECK(vm.console && vpl011_create(&vm, gpa(BASE), IRQ) == 0);
     reset();
     while (fuzz_more(&f))
         operate(&f);
     vpl011_destroy(&vm);
+    FUZZ_CHECK(line_repeats == 0);
     console_destroy(vm.console);
     return 0;
 }

@@ -2,32 +2,16 @@
 // The real-time clock against a model of its registers: the counter runs with our seconds, the match comes when the
 // counter has that value, and the line is what the registers say.
 #include "fuzz.h"
-#include "host.h"
-#include "page.h"
-#include "vm.h"
 #include "vpl031.h"
 
-#include <string.h>
+#define CHECK FUZZ_CHECK
+#include "../one_device.h"
 
 enum { BASE = 0x9010000, IRQ = 34, DR = 0, MR = 4, LR = 8, IMSC = 0x10, RIS = 0x14, MIS = 0x18, ICR = 0x1c };
 #define SECOND (1000ull * 1000 * 1000)
 
-static struct vm vm;
-static bool line;
-
-static void irq_set(struct vm *of, u32 irq, bool level) {
-    FUZZ_CHECK(of == &vm && irq == IRQ);
-    line = level;
-}
-
-static u64 access(u32 offset, u8 size, bool write, u64 value) {
-    struct bus_access a = {.value = value, .size = size, .write = write};
-    FUZZ_CHECK(bus_access(&vm.bus, gpa(BASE + offset), &a) == 0);
-    return a.value;
-}
-
 static u32 read(u32 offset) {
-    return (u32)access(offset, 4, false, 0);
+    return (u32)device_access(offset, 4, false, 0);
 }
 
 static struct {
@@ -81,10 +65,10 @@ static void operate(struct fuzz *f) {
         u64 value = what & 8 ? counter() + fuzz_u8(f) - 4u : fuzz_number(f, size);
         if (size < 8)
             value &= BIT(8 * size) - 1;
-        access(offset, size, true, value);
+        device_access(offset, size, true, value);
         model_write(offset, size, (u32)value);
     } else if (what < 190) {
-        u64 value = access(offset, size, false, ~0ull);
+        u64 value = device_access(offset, size, false, ~0ull);
         FUZZ_CHECK(value <= 0xffffffff);
     } else if (what < 250) {
         host_advance(fuzz_u16(f) * SECOND / 1024);
@@ -96,15 +80,9 @@ static void operate(struct fuzz *f) {
 }
 
 int LLVMFuzzerTestOneInput(const u8 *data, size_t size) {
-    static const struct irqchip_ops ops = {.set = irq_set};
     struct fuzz f = {data, size};
-    host_init(&(struct host_options){.memory = MIB(4)});
-    page_init(host_board(), pa(0), pa(0));
-    memset((void *)&vm, 0, sizeof(vm));
+    one_device_vm(BASE, IRQ);
     memset(&model, 0, sizeof(model));
-    line = false;
-    vm.irqchip_ops = &ops;
-    bus_init(&vm.bus);
     FUZZ_CHECK(vpl031_create(&vm, gpa(BASE), IRQ) == 0);
     while (fuzz_more(&f))
         operate(&f);

@@ -4,19 +4,15 @@
 // are what a model of the data sheet's tables says.
 #include "../../core/console_state.h"
 #include "fuzz.h"
-#include "host.h"
-#include "page.h"
 #include "v16550.h"
-#include "vm.h"
 
-#include <string.h>
+#define CHECK FUZZ_CHECK
+#include "../one_device.h"
 
 enum { BASE = 0x10000000, IRQ = 10 };
 enum { DATA, IER, IIR, LCR, MCR, LSR, MSR, SCR, REGISTERS };
 enum { RDI = 1, THRI = 2, RLSI = 4, MSI = 8, DLAB = 0x80, LOOP = 0x10, FIFO = 16 };
 
-static struct vm vm;
-static bool line;
 static struct {
     u8 fifo[FIFO];
     u32 count;
@@ -26,17 +22,6 @@ static struct {
     u64 sent;
     u8 last;
 } model;
-
-static void irq_set(struct vm *of, u32 irq, bool level) {
-    FUZZ_CHECK(of == &vm && irq == IRQ && level != line);
-    line = level;
-}
-
-static u64 access(u32 offset, u8 size, bool write, u64 value) {
-    struct bus_access a = {.value = value, .size = size, .write = write};
-    FUZZ_CHECK(bus_access(&vm.bus, gpa(BASE + offset), &a) == 0);
-    return a.value;
-}
 
 static u32 depth(void) {
     return model.fifos ? FIFO : 1;
@@ -212,6 +197,7 @@ static void check_asked(void) {
 
 static void check(void) {
     FUZZ_CHECK(line == (cause() != 1));
+    FUZZ_CHECK(line_repeats == 0);
     FUZZ_CHECK(vm.console->head == model.sent);
     if (model.sent)
         FUZZ_CHECK((u8)vm.console->ring[(model.sent - 1) % CONSOLE_RING] == model.last);
@@ -245,11 +231,11 @@ static void operate(struct fuzz *f) {
         offset &= ~(size - 1u);
         u64 value = what & 0x80 ? fuzz_number(f, size) : 0;
         if (what & 0x80) {
-            access(offset, size, true, value);
+            device_access(offset, size, true, value);
             model_write(offset, (u8)value);
             served = offset != DATA;
         } else {
-            FUZZ_CHECK(access(offset, size, false, ~0ull) == model_read(offset));
+            FUZZ_CHECK(device_access(offset, size, false, ~0ull) == model_read(offset));
             served = offset != LSR;
         }
     }
@@ -260,16 +246,10 @@ static void operate(struct fuzz *f) {
 }
 
 int LLVMFuzzerTestOneInput(const u8 *data, size_t size) {
-    static const struct irqchip_ops ops = {.set = irq_set};
     struct fuzz f = {data, size};
-    host_init(&(struct host_options){.memory = MIB(4)});
-    page_init(host_board(), pa(0), pa(0));
+    one_device_vm(BASE, IRQ);
     console_init(host_board());
-    memset((void *)&vm, 0, sizeof(vm));
     memset(&model, 0, sizeof(model));
-    line = false;
-    vm.irqchip_ops = &ops;
-    bus_init(&vm.bus);
     vm.console = console_create("uart");
     FUZZ_CHECK(vm.console && v16550_create(&vm, &vm.bus, gpa(BASE), V16550_SIZE, IRQ) == 0);
     atomic_store(&vm.console->input_ready, false);
@@ -277,6 +257,7 @@ int LLVMFuzzerTestOneInput(const u8 *data, size_t size) {
     while (fuzz_more(&f))
         operate(&f);
     v16550_destroy(&vm);
+    FUZZ_CHECK(line_repeats == 0);
     console_destroy(vm.console);
     return 0;
 }

@@ -8,10 +8,10 @@
 #include <string.h>
 
 #include "../../core/console_state.h"
-#include "host.h"
-#include "page.h"
-#include "vm.h"
 #include "vpl011.h"
+
+#define CHECK assert_true
+#include "../one_device.h"
 
 enum {
     DR = 0x00,
@@ -42,30 +42,15 @@ enum {
 #define CR_LOOPBACK 0x381
 
 static struct console *console;
-static bool line;
 
 // Has the console been asked for more input since the last time?
 static bool asked(void) {
     return atomic_exchange(&console->input_ready, false);
 }
 
-static void irq_set(struct vm *vm, u32 irq, bool level) {
-    (void)vm;
-    assert_int_equal(irq, IRQ);
-    line = level;
-}
-
-static const struct irqchip_ops irqchip = {.set = irq_set};
-static struct vm vm;
-
 static int setup(void **state) {
     (void)state;
-    host_init(&(struct host_options){.memory = MIB(16)});
-    page_init(host_board(), pa(0), pa(0));
-    memset((void *)&vm, 0, sizeof(vm));
-    vm.irqchip_ops = &irqchip;
-    bus_init(&vm.bus);
-    line = false;
+    one_device_vm(BASE, IRQ);
     console_init(host_board());
     vm.console = console = console_create("uart");
     int err = vpl011_create(&vm, gpa(BASE), IRQ);
@@ -82,9 +67,7 @@ static int teardown(void **state) {
 }
 
 static u64 read_sized(u32 offset, u8 size) {
-    struct bus_access a = {.size = size, .value = ~0ull};
-    assert_int_equal(bus_access(&vm.bus, gpa(BASE + offset), &a), 0);
-    return a.value;
+    return device_access(offset, size, false, ~0ull);
 }
 
 static u32 get(u32 offset) {
@@ -92,8 +75,7 @@ static u32 get(u32 offset) {
 }
 
 static void put(u32 offset, u64 value) {
-    struct bus_access a = {.size = 4, .value = value, .write = true};
-    assert_int_equal(bus_access(&vm.bus, gpa(BASE + offset), &a), 0);
+    device_access(offset, 4, true, value);
 }
 
 static u32 type(const char *text) {

@@ -5,36 +5,18 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include <string.h>
-
-#include "host.h"
-#include "page.h"
-#include "vm.h"
 #include "vpl031.h"
+
+#define CHECK assert_true
+#include "../one_device.h"
 
 enum { DR = 0x00, MR = 0x04, LR = 0x08, CR = 0x0c, IMSC = 0x10, RIS = 0x14, MIS = 0x18, ICR = 0x1c };
 enum { BASE = 0x9010000, IRQ = 34, NEW_YEAR_2026 = 1767225600 };
 #define SECOND (1000ull * 1000 * 1000)
 
-static bool line;
-
-static void irq_set(struct vm *vm, u32 irq, bool level) {
-    (void)vm;
-    assert_int_equal(irq, IRQ);
-    line = level;
-}
-
-static const struct irqchip_ops irqchip = {.set = irq_set};
-static struct vm vm;
-
 static int setup(void **state) {
     (void)state;
-    host_init(&(struct host_options){.memory = MIB(16)});
-    page_init(host_board(), pa(0), pa(0));
-    memset((void *)&vm, 0, sizeof(vm));
-    vm.irqchip_ops = &irqchip;
-    bus_init(&vm.bus);
-    line = false;
+    one_device_vm(BASE, IRQ);
     rtc_set_epoch(NEW_YEAR_2026);
     return vpl031_create(&vm, gpa(BASE), IRQ);
 }
@@ -46,14 +28,11 @@ static int teardown(void **state) {
 }
 
 static u32 get(u32 offset) {
-    struct bus_access a = {.size = 4, .value = ~0ull};
-    assert_int_equal(bus_access(&vm.bus, gpa(BASE + offset), &a), 0);
-    return (u32)a.value;
+    return (u32)device_access(offset, 4, false, ~0ull);
 }
 
 static void put(u32 offset, u32 value) {
-    struct bus_access a = {.size = 4, .value = value, .write = true};
-    assert_int_equal(bus_access(&vm.bus, gpa(BASE + offset), &a), 0);
+    device_access(offset, 4, true, value);
 }
 
 static void identifies_itself(void **state) {
