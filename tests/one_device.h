@@ -3,11 +3,7 @@
 // share, unit and fuzz. The includer has defined CHECK(condition), its way to fail.
 #pragma once
 
-#include <string.h>
-
-#include "host.h"
-#include "page.h"
-#include "vm.h"
+#include "bare_vm.h"
 
 static struct vm vm;
 static bool line;        // the device's
@@ -26,11 +22,8 @@ static void line_set(struct vm *of, u32 irq, bool level) {
 // A fresh VM on a fresh machine, ready for the device to be created.
 static void one_device_vm(u64 base, u32 irq) {
     static const struct irqchip_ops ops = {.set = line_set};
-    host_init(&(struct host_options){.memory = MIB(4)});
-    page_init(host_board(), pa(0), pa(0));
-    memset((void *)&vm, 0, sizeof(vm));
+    bare_vm(&vm, NULL, 0);
     vm.irqchip_ops = &ops;
-    bus_init(&vm.bus);
     device.base = base;
     device.irq = irq;
     line = false;

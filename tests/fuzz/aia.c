@@ -5,10 +5,9 @@
 // told.
 #include <string.h>
 
+#include "../bare_vm.h"
 #include "arch.h"
 #include "fuzz.h"
-#include "host.h"
-#include "page.h"
 #include "vaplic.h"
 #include "vimsic.h"
 #include "vm.h"
@@ -363,19 +362,9 @@ static void open_up(void) {
 }
 
 static void set_up(u32 vcpu_count) {
-    host_init(&(struct host_options){.memory = MIB(4)});
-    page_init(host_board(), pa(0), pa(0));
-    memset((void *)&vm, 0, sizeof(vm));
-    memset((void *)vcpus, 0, sizeof(vcpus));
+    bare_vm(&vm, vcpus, vcpu_count);
     memset(&model, 0, sizeof(model));
     memset(kicked, 0, sizeof(kicked));
-    bus_init(&vm.bus);
-    vm.vcpu_count = vcpu_count;
-    for (u32 n = 0; n < vcpu_count; n++) {
-        vcpus[n].id = n;
-        vcpus[n].vm = &vm;
-        vm.vcpus[n] = &vcpus[n];
-    }
     FUZZ_CHECK(vplic_create_lines(&vm) == 0);
     imsic = vimsic_create(&vm, gpa(IMSIC), IDS);
     aplic = vaplic_create(&vm, gpa(APLIC), send);

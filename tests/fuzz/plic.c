@@ -4,10 +4,9 @@
 // external line is up exactly if something for it is, and whoever's line has risen has been told.
 #include <string.h>
 
+#include "../bare_vm.h"
 #include "arch.h"
 #include "fuzz.h"
-#include "host.h"
-#include "page.h"
 #include "vm.h"
 #include "vplic.h"
 
@@ -269,18 +268,8 @@ static void step(struct fuzz *f) {
 }
 
 static void set_up(u32 vcpu_count) {
-    host_init(&(struct host_options){.memory = MIB(4)});
-    page_init(host_board(), pa(0), pa(0));
-    memset((void *)&vm, 0, sizeof(vm));
-    memset((void *)vcpus, 0, sizeof(vcpus));
+    bare_vm(&vm, vcpus, vcpu_count);
     memset(&model, 0, sizeof(model));
-    bus_init(&vm.bus);
-    vm.vcpu_count = vcpu_count;
-    for (u32 n = 0; n < vcpu_count; n++) {
-        vcpus[n].id = n;
-        vcpus[n].vm = &vm;
-        vm.vcpus[n] = &vcpus[n];
-    }
     FUZZ_CHECK(vplic_create(&vm, gpa(BASE)) == 0);
 }
 

@@ -6,11 +6,11 @@
 
 #include <string.h>
 
+#include "../bare_vm.h"
 #include "arch.h"
 #include "fuzz.h"
 #include "gic_regs.h"
 #include "guest_internal.h"
-#include "page.h"
 
 enum { GICD = 0x8000000, GICR = 0x80a0000, VCPUS_MAX = 4, TIMER = 27, STEPS_MAX = 200 };
 
@@ -322,19 +322,10 @@ static void step(struct fuzz *f) {
 }
 
 static void set_up(u32 vcpu_count, u32 lr_count) {
-    host_init(&(struct host_options){.memory = MIB(4)});
-    page_init(host_board(), pa(0), pa(0));
-    memset((void *)&vm, 0, sizeof(vm));
-    memset((void *)vcpus, 0, sizeof(vcpus));
+    bare_vm(&vm, vcpus, vcpu_count);
     memset(hw, 0, sizeof(hw));
-    bus_init(&vm.bus);
-    vm.vcpu_count = vcpu_count;
-    for (u32 n = 0; n < vcpu_count; n++) {
-        vcpus[n].id = n;
-        vcpus[n].vm = &vm;
+    for (u32 n = 0; n < vcpu_count; n++)
         vcpus[n].power = VCPU_ON;
-        vm.vcpus[n] = &vcpus[n];
-    }
     FUZZ_CHECK(vgic_create(&vm, gpa(GICD), gpa(GICR), lr_count) == 0);
     for (u32 n = 0; n < vcpu_count; n++) {
         vgic_map_ppi(&vcpus[n], TIMER, TIMER);

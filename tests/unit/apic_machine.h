@@ -11,10 +11,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "../bare_vm.h"
 #include "arch.h"
 #include "cpu.h"
-#include "host.h"
-#include "page.h"
 #include "vexit.h"
 #include "vioapic.h"
 #include "vlapic.h"
@@ -131,19 +130,9 @@ static inline void take(u32 n, u32 vector) {
 
 static inline int setup(void **state) {
     (void)state;
-    host_init(&(struct host_options){.memory = MIB(16)});
-    page_init(host_board(), pa(0), pa(0));
+    bare_vm(&vm, vcpus, VCPUS);
     smp_init(host_board(), 0);
-    memset((void *)&vm, 0, sizeof(vm));
-    memset((void *)vcpus, 0, sizeof(vcpus));
     forget();
-    bus_init(&vm.bus);
-    vm.vcpu_count = VCPUS;
-    for (u32 n = 0; n < VCPUS; n++) {
-        vcpus[n].id = n;
-        vcpus[n].vm = &vm;
-        vm.vcpus[n] = &vcpus[n];
-    }
     int err = vlapic_create(&vm);
     if (!err)
         err = vioapic_create(&vm);

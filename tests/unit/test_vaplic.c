@@ -7,8 +7,7 @@
 
 #include <string.h>
 
-#include "host.h"
-#include "page.h"
+#include "../bare_vm.h"
 #include "vaplic.h"
 #include "vm.h"
 
@@ -30,10 +29,7 @@ static void send(struct vm *to, u32 hart, u32 identity) {
 
 static int setup(void **state) {
     (void)state;
-    host_init(&(struct host_options){.memory = MIB(16)});
-    page_init(host_board(), pa(0), pa(0));
-    memset((void *)&vm, 0, sizeof(vm));
-    bus_init(&vm.bus);
+    bare_vm(&vm, NULL, 0);
     sent = 0;
     aplic = vaplic_create(&vm, gpa(BASE), send);
     return aplic == NULL;

@@ -8,9 +8,8 @@
 
 #include <string.h>
 
+#include "../bare_vm.h"
 #include "cpu.h"
-#include "host.h"
-#include "page.h"
 #include "pc_map.h"
 #include "vm.h"
 #include "vpc.h"
@@ -44,12 +43,9 @@ static const struct irqchip_ops irqchip = {.set = irq_set};
 
 static int setup(void **state) {
     (void)state;
-    host_init(&(struct host_options){.memory = MIB(16)});
-    page_init(host_board(), pa(0), pa(0));
+    bare_vm(&vm, NULL, 0);
     smp_init(host_board(), 0);
-    memset((void *)&vm, 0, sizeof(vm));
     vm.irqchip_ops = &irqchip;
-    bus_init(&vm.ports);
     memset(line, 0, sizeof(line));
     memset(edges, 0, sizeof(edges));
     vm_stops = 0;

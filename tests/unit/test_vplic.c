@@ -7,9 +7,8 @@
 
 #include <string.h>
 
+#include "../bare_vm.h"
 #include "arch.h"
-#include "host.h"
-#include "page.h"
 #include "vexit.h"
 #include "vm.h"
 #include "vplic.h"
@@ -33,19 +32,9 @@ bool arch_irq_level(struct vcpu *v, u32 ppi) {
 
 static int setup(void **state) {
     (void)state;
-    host_init(&(struct host_options){.memory = MIB(16)});
-    page_init(host_board(), pa(0), pa(0));
-    memset((void *)&vm, 0, sizeof(vm));
-    memset((void *)vcpus, 0, sizeof(vcpus));
+    bare_vm(&vm, vcpus, VCPUS);
     memset(kicks, 0, sizeof(kicks));
     timer_level = false;
-    bus_init(&vm.bus);
-    vm.vcpu_count = VCPUS;
-    for (u32 n = 0; n < VCPUS; n++) {
-        vcpus[n].id = n;
-        vcpus[n].vm = &vm;
-        vm.vcpus[n] = &vcpus[n];
-    }
     return vplic_create(&vm, gpa(BASE));
 }
 

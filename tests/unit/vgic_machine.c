@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "../bare_vm.h"
 #include "vgic_machine.h"
 
 #include <string.h>
 
 #include "arch.h"
-#include "host.h"
-#include "page.h"
 
 struct vm vm;
 struct vcpu vcpus[VM_VCPUS_MAX];
@@ -244,19 +243,10 @@ void guest_eoi(u32 v, u32 irq) {
 
 // ── Set-up ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 void machine_start(u32 vcpu_count, u32 lr_count) {
-    host_init(&(struct host_options){.memory = MIB(16)});
-    page_init(host_board(), pa(0), pa(0));
-    memset((void *)&vm, 0, sizeof(vm));
-    memset((void *)vcpus, 0, sizeof(vcpus));
+    bare_vm(&vm, vcpus, vcpu_count);
     memset(hw, 0, sizeof(hw));
-    bus_init(&vm.bus);
-    vm.vcpu_count = vcpu_count;
-    for (u32 v = 0; v < vcpu_count; v++) {
-        vcpus[v].id = v;
-        vcpus[v].vm = &vm;
+    for (u32 v = 0; v < vcpu_count; v++)
         vcpus[v].power = VCPU_ON;
-        vm.vcpus[v] = &vcpus[v];
-    }
     assert_int_equal(vgic_create(&vm, gpa(VM_GICD), gpa(VM_GICR), lr_count), 0);
     for (u32 v = 0; v < vcpu_count; v++) {
         vgic_map_ppi(&vcpus[v], TIMER_PPI, TIMER_PPI);
