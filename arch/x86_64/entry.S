@@ -19,6 +19,41 @@
 #define RDI               7
 
     .text
+// The guest's registers but RAX and RSP, from the vCPU at RDI.
+.macro gprs_load
+    mov     VCPU_GPR(RCX)(%rdi), %rcx
+    mov     VCPU_GPR(RDX)(%rdi), %rdx
+    mov     VCPU_GPR(RBX)(%rdi), %rbx
+    mov     VCPU_GPR(RBP)(%rdi), %rbp
+    mov     VCPU_GPR(RSI)(%rdi), %rsi
+    mov     VCPU_GPR(8)(%rdi), %r8
+    mov     VCPU_GPR(9)(%rdi), %r9
+    mov     VCPU_GPR(10)(%rdi), %r10
+    mov     VCPU_GPR(11)(%rdi), %r11
+    mov     VCPU_GPR(12)(%rdi), %r12
+    mov     VCPU_GPR(13)(%rdi), %r13
+    mov     VCPU_GPR(14)(%rdi), %r14
+    mov     VCPU_GPR(15)(%rdi), %r15
+    mov     VCPU_GPR(RDI)(%rdi), %rdi
+.endm
+
+// The same to the vCPU at \to; RDI is the caller's business.
+.macro gprs_save to
+    mov     %rcx, VCPU_GPR(RCX)(%\to)
+    mov     %rdx, VCPU_GPR(RDX)(%\to)
+    mov     %rbx, VCPU_GPR(RBX)(%\to)
+    mov     %rbp, VCPU_GPR(RBP)(%\to)
+    mov     %rsi, VCPU_GPR(RSI)(%\to)
+    mov     %r8, VCPU_GPR(8)(%\to)
+    mov     %r9, VCPU_GPR(9)(%\to)
+    mov     %r10, VCPU_GPR(10)(%\to)
+    mov     %r11, VCPU_GPR(11)(%\to)
+    mov     %r12, VCPU_GPR(12)(%\to)
+    mov     %r13, VCPU_GPR(13)(%\to)
+    mov     %r14, VCPU_GPR(14)(%\to)
+    mov     %r15, VCPU_GPR(15)(%\to)
+.endm
+
 // void svm_enter(struct arch_vcpu *a): runs the guest until it comes out. RAX and RSP are in the VMCB.
     .globl  svm_enter
     .balign 16
@@ -35,37 +70,12 @@ svm_enter:
     sti                                       // with V_INTR_MASKING our IF says whether interrupts take the guest out; not
                                               // right before VMRUN, whose guest is not meant by the shadow of it
     vmload  %rax
-    mov     VCPU_GPR(RCX)(%rdi), %rcx
-    mov     VCPU_GPR(RDX)(%rdi), %rdx
-    mov     VCPU_GPR(RBX)(%rdi), %rbx
-    mov     VCPU_GPR(RBP)(%rdi), %rbp
-    mov     VCPU_GPR(RSI)(%rdi), %rsi
-    mov     VCPU_GPR(8)(%rdi), %r8
-    mov     VCPU_GPR(9)(%rdi), %r9
-    mov     VCPU_GPR(10)(%rdi), %r10
-    mov     VCPU_GPR(11)(%rdi), %r11
-    mov     VCPU_GPR(12)(%rdi), %r12
-    mov     VCPU_GPR(13)(%rdi), %r13
-    mov     VCPU_GPR(14)(%rdi), %r14
-    mov     VCPU_GPR(15)(%rdi), %r15
-    mov     VCPU_GPR(RDI)(%rdi), %rdi
+    gprs_load
     vmrun   %rax
     vmsave  %rax
     pop     %rax
-    mov     %rcx, VCPU_GPR(RCX)(%rax)
-    mov     %rdx, VCPU_GPR(RDX)(%rax)
-    mov     %rbx, VCPU_GPR(RBX)(%rax)
-    mov     %rbp, VCPU_GPR(RBP)(%rax)
-    mov     %rsi, VCPU_GPR(RSI)(%rax)
+    gprs_save rax
     mov     %rdi, VCPU_GPR(RDI)(%rax)
-    mov     %r8, VCPU_GPR(8)(%rax)
-    mov     %r9, VCPU_GPR(9)(%rax)
-    mov     %r10, VCPU_GPR(10)(%rax)
-    mov     %r11, VCPU_GPR(11)(%rax)
-    mov     %r12, VCPU_GPR(12)(%rax)
-    mov     %r13, VCPU_GPR(13)(%rax)
-    mov     %r14, VCPU_GPR(14)(%rax)
-    mov     %r15, VCPU_GPR(15)(%rax)
     mov     VCPU_HOST_CONTROL(%rax), %rax
     vmload  %rax
     cli
@@ -93,20 +103,7 @@ vmx_enter:
     vmwrite %rsp, %rax
     test    %sil, %sil                        // no move changes the flags
     mov     VCPU_GPR(RAX)(%rdi), %rax
-    mov     VCPU_GPR(RCX)(%rdi), %rcx
-    mov     VCPU_GPR(RDX)(%rdi), %rdx
-    mov     VCPU_GPR(RBX)(%rdi), %rbx
-    mov     VCPU_GPR(RBP)(%rdi), %rbp
-    mov     VCPU_GPR(RSI)(%rdi), %rsi
-    mov     VCPU_GPR(8)(%rdi), %r8
-    mov     VCPU_GPR(9)(%rdi), %r9
-    mov     VCPU_GPR(10)(%rdi), %r10
-    mov     VCPU_GPR(11)(%rdi), %r11
-    mov     VCPU_GPR(12)(%rdi), %r12
-    mov     VCPU_GPR(13)(%rdi), %r13
-    mov     VCPU_GPR(14)(%rdi), %r14
-    mov     VCPU_GPR(15)(%rdi), %r15
-    mov     VCPU_GPR(RDI)(%rdi), %rdi
+    gprs_load
     jnz     1f
     vmlaunch
     jmp     2f
@@ -119,19 +116,7 @@ vmx_exit:
     mov     %rax, VCPU_GPR(RAX)(%rdi)
     pop     %rax
     mov     %rax, VCPU_GPR(RDI)(%rdi)
-    mov     %rcx, VCPU_GPR(RCX)(%rdi)
-    mov     %rdx, VCPU_GPR(RDX)(%rdi)
-    mov     %rbx, VCPU_GPR(RBX)(%rdi)
-    mov     %rbp, VCPU_GPR(RBP)(%rdi)
-    mov     %rsi, VCPU_GPR(RSI)(%rdi)
-    mov     %r8, VCPU_GPR(8)(%rdi)
-    mov     %r9, VCPU_GPR(9)(%rdi)
-    mov     %r10, VCPU_GPR(10)(%rdi)
-    mov     %r11, VCPU_GPR(11)(%rdi)
-    mov     %r12, VCPU_GPR(12)(%rdi)
-    mov     %r13, VCPU_GPR(13)(%rdi)
-    mov     %r14, VCPU_GPR(14)(%rdi)
-    mov     %r15, VCPU_GPR(15)(%rdi)
+    gprs_save rdi
     xor     %eax, %eax
 3:  pop     %r15
     pop     %r14
