@@ -26,8 +26,8 @@ enum : u64 { VLAPIC_BASE_BSP = 1 << 8, VLAPIC_BASE_X2APIC = 1 << 10, VLAPIC_BASE
 // How the architecture uses it (everything here is of the vCPU's own task unless it says otherwise):
 //   exit    MMIO on the page goes to vm->bus; an MSR of ours is VEXIT_SYSREG (nr the MSR), which the core hands to
 //           vlapic_sysreg(), and -EFAULT comes back as arch_vcpu_fault: #GP. Short cuts inside arch_vcpu_run:
-//           vlapic_eoi(), vlapic_self_ipi(), vlapic_msr_try(). CR8 is vlapic_tpr() >> 4: if the hardware holds it while
-//           the guest runs, vlapic_set_tpr() after an exit.
+//           vlapic_eoi(), vlapic_msr_try(). CR8 is vlapic_tpr() >> 4: if the hardware holds it while the guest runs,
+//           vlapic_set_tpr() after an exit.
 //   halt    vlapic_halt(v, RFLAGS.IF) before VEXIT_HALT is given out.
 //   entry   vlapic_take_nmi(): an NMI is to be injected. Then vlapic_deliverable(): the vector to be injected, or -1.
 //           If the guest takes it now: vlapic_accept() and inject. If it cannot (IF, shadow, another event): ask for
@@ -35,8 +35,7 @@ enum : u64 { VLAPIC_BASE_BSP = 1 << 8, VLAPIC_BASE_X2APIC = 1 << 10, VLAPIC_BASE
 //           lower that without an exit (CR8), ask for a window of that priority.
 //   clock   vlapic_set_tsc_offset(): the guest's TSC less arch_ticks(), at reset and whenever it changes.
 //   INIT    makes the target leave its loop (VCPU_REQ_OFF) and park; SIPI is vcpu_start() with entry = vector << 12.
-//   INIT
-//           of vCPU 0, which has no firmware to go to, is a reset of the VM.
+//           Of vCPU 0, which has no firmware to go to, it is a reset of the VM.
 struct vlapic {
     struct vcpu *vcpu;
     // Another CPU's: requests that are not yet in service, and which of them came from a level-triggered line.
@@ -143,8 +142,6 @@ static inline bool vlapic_take_nmi(struct vlapic *l) {
 // End of interrupt. False: the interrupt was a level-triggered one, which the IOAPIC is to hear of; nothing happened
 // yet, let the access go through the core.
 [[nodiscard]] bool vlapic_eoi(struct vlapic *l);
-// Posts `vector` to itself (x2APIC's SELF IPI). False: an invalid vector, or the APIC is off; nothing happened.
-[[nodiscard]] bool vlapic_self_ipi(struct vlapic *l, u32 vector);
 static inline void vlapic_halt(struct vcpu *v, bool interruptible) {
     atomic_store_explicit(&vlapic_of(v)->interruptible, interruptible, memory_order_relaxed);
 }

@@ -48,13 +48,6 @@ void vlapic_post_self(struct vlapic *l, u32 vector) {
         l->pending = MAX(l->pending, (s32)vector);
 }
 
-bool vlapic_self_ipi(struct vlapic *l, u32 vector) {
-    if (vector < VECTOR_MIN || vector > 255 || !(atomic_load_explicit(&l->svr, memory_order_relaxed) & SVR_ENABLE))
-        return false;
-    vlapic_post_self(l, vector);
-    return true;
-}
-
 static u32 logical_x2(u32 id) {
     return id / 16 << 16 | 1u << id % 16;
 }

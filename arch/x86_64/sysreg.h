@@ -27,10 +27,6 @@ static inline void port_out8(u16 port, u8 v) {
 static inline void port_out16(u16 port, u16 v) {
     __asm__ volatile("outw %0, %1" ::"a"(v), "Nd"(port) : "memory");
 }
-static inline void port_out32(u16 port, u32 v) {
-    __asm__ volatile("outl %0, %1" ::"a"(v), "Nd"(port) : "memory");
-}
-
 // ── Model-specific registers ────────────────────────────────────────────────────────────────────────────────────────
 enum : u32 {
     MSR_TSC = 0x10,
@@ -140,11 +136,6 @@ X86_CONTROL_REGISTER(cr3)
 X86_CONTROL_REGISTER(cr4)
 X86_CONTROL_REGISTER(cr8)
 
-static inline u64 xcr0_read(void) {
-    u32 low, high;
-    __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
-    return (u64)high << 32 | low;
-}
 static inline void xcr0_write(u64 v) {
     __asm__ volatile("xsetbv" ::"c"(0), "a"((u32)v), "d"((u32)(v >> 32)) : "memory");
 }
