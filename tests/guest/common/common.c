@@ -70,6 +70,46 @@ void fail(const char *name, const char *fmt, ...) {
     put_string("\n");
 }
 
+static struct {
+    u64 tried, wrong, at, came, wanted; // the last three of the first that was wrong
+    bool value;
+} accesses;
+
+void tally_begin(void) {
+    accesses.tried = accesses.wrong = 0;
+}
+
+static bool tally_first(u64 at, bool right, u64 came) {
+    accesses.tried++;
+    if (right || accesses.wrong++ != 0)
+        return false;
+    accesses.at = at;
+    accesses.came = came;
+    return true;
+}
+
+void tally(u64 at, bool right, u64 came) {
+    if (tally_first(at, right, came))
+        accesses.value = false;
+}
+
+void tally_value(u64 at, bool right, u64 came, u64 wanted) {
+    if (!tally_first(at, right, came))
+        return;
+    accesses.value = true;
+    accesses.wanted = wanted;
+}
+
+void tally_end(const char *name) {
+    if (accesses.wrong == 0)
+        pass(name);
+    else if (accesses.value)
+        fail(name, "%u of %u, first at %x: %x, not %x", accesses.wrong, accesses.tried, accesses.at, accesses.came,
+             accesses.wanted);
+    else
+        fail(name, "%u of %u, first at %x: fault %x", accesses.wrong, accesses.tried, accesses.at, accesses.came);
+}
+
 void guest_end(void) {
     if (passed + failed > 0)
         say("%u passed, %u failed\n", (u64)passed, (u64)failed);

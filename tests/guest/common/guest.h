@@ -29,6 +29,12 @@ void fail(const char *name, const char *fmt, ...);
         else                                                                                                           \
             fail(name, __VA_ARGS__);                                                                                   \
     } while (0)
+// One verdict on many accesses: it says how many were wrong, and of the first one where, and what came: a fault's
+// number, or a value instead of the one that was wanted.
+void tally_begin(void);
+void tally(u64 at, bool right, u64 came);
+void tally_value(u64 at, bool right, u64 came, u64 wanted);
+void tally_end(const char *name);
 // The totals, then off.
 [[noreturn]] void guest_end(void);
 // Waits at most that long for *value to reach `least`. True: it did.

@@ -4,7 +4,7 @@
 #include "guest.h"
 
 enum : u32 { RET = 0xd65f03c0 };
-static u64 cpus, ram_end, wrong, tried, wrong_at, wrong_esr;
+static u64 cpus, ram_end;
 static u64 fault_pc;
 
 void secondary_main(u64 context) {
@@ -32,11 +32,7 @@ static bool reflected(u64 at, bool write) {
 }
 
 static void note(u64 at, bool right) {
-    tried++;
-    if (!right && wrong++ == 0) {
-        wrong_at = at;
-        wrong_esr = trap.count ? trap.esr : 0;
-    }
+    tally(at, right, trap.count ? trap.esr : 0);
 }
 
 static void nothing(u64 at) {
@@ -51,18 +47,10 @@ static void something(u64 at) {
     note(at, trap.count == 0);
 }
 
-static void begin(void) {
-    wrong = tried = 0;
-}
-
-static void end(const char *name) {
-    CHECK(name, wrong == 0, "%u of %u, first at %x, esr %x", wrong, tried, wrong_at, wrong_esr);
-}
-
 static void devices(void) {
     const u64 regions[][2] = {
         {GICD, 0x10000}, {GICR, cpus * GICR_STRIDE}, {UART, 0x1000}, {RTC, 0x1000}, {RAM, ram_end - RAM}};
-    begin();
+    tally_begin();
     for (u32 i = 0; i < ARRAY_SIZE(regions); i++) {
         u64 first = regions[i][0], beyond = first + regions[i][1];
         if (first != RTC) // the UART is right below
@@ -72,13 +60,13 @@ static void devices(void) {
         if (first != UART)
             nothing(beyond);
     }
-    end("every_region_begins_and_ends_where_it_should");
-    begin();
+    tally_end("every_region_begins_and_ends_where_it_should");
+    tally_begin();
     for (u64 n = cpus; n < 32; n++) {
         nothing(GICR + n * GICR_STRIDE);
         nothing(GICR + n * GICR_STRIDE + GICR_SGI);
     }
-    end("there_is_no_redistributor_of_a_CPU_that_is_not_there");
+    tally_end("there_is_no_redistributor_of_a_CPU_that_is_not_there");
 }
 
 static void memory(void) {

@@ -4,7 +4,6 @@
 #include "guest.h"
 
 static u64 ram_end, gicr_end = GICR;
-static u64 accesses, wrong, wrong_at, wrong_esr;
 
 void secondary_main(u64 context) {
     (void)context;
@@ -42,21 +41,7 @@ static void access(u64 at, u32 size, bool write) {
 }
 
 static void note(u64 at, bool right) {
-    accesses++;
-    if (right)
-        return;
-    if (wrong++ == 0) {
-        wrong_at = at;
-        wrong_esr = trap.count ? trap.esr : 0;
-    }
-}
-
-static void begin(void) {
-    accesses = wrong = 0;
-}
-
-static void end(const char *name) {
-    CHECK(name, wrong == 0, "%u of %u accesses, first at %x, esr %x", wrong, accesses, wrong_at, wrong_esr);
+    tally(at, right, trap.count ? trap.esr : 0);
 }
 
 static bool aborted(u64 at) {
@@ -79,12 +64,12 @@ static bool is_device(u64 at) {
 }
 
 static void sweep(void) {
-    begin();
+    tally_begin();
     for (u64 at = 0; at < 8ull << 30; at += 2 << 20)
         if (!is_device(at))
             expect_nothing_at(at);
-    end("every_2_MiB_up_to_8_GiB_nothing_answers");
-    begin();
+    tally_end("every_2_MiB_up_to_8_GiB_nothing_answers");
+    tally_begin();
     for (u32 bit = 12; bit < 40; bit++) {
         u64 at = 1ull << bit;
         if (!is_device(at))
@@ -94,31 +79,31 @@ static void sweep(void) {
         if (!is_device(at + 0x1000))
             expect_nothing_at(at + 0x1000);
     }
-    end("powers_of_two_up_to_2_to_the_39_nothing_answers");
-    begin();
+    tally_end("powers_of_two_up_to_2_to_the_39_nothing_answers");
+    tally_begin();
     const u64 edges[] = {GICD - 8,      GICD + 0x10000, GICR - 8,     gicr_end, UART - 8,
                          UART + 0x1000, RTC - 8,        RTC + 0x1000, RAM - 8};
     for (u32 i = 0; i < ARRAY_SIZE(edges); i++)
         expect_nothing_at(edges[i]);
     expect_nothing_at(ram_end);
-    end("around_each_device_and_the_memory_nothing_answers");
+    tally_end("around_each_device_and_the_memory_nothing_answers");
 }
 
 // Above what stage 2 can translate, the abort may be of another kind, but it comes.
 static void beyond(void) {
-    begin();
+    tally_begin();
     for (u32 bit = 40; bit < 48; bit++) {
         access(1ull << bit, 4, false);
         note(1ull << bit, trap.count == 1 && ESR_EC(trap.esr) == EC_DABT);
         access(1ull << bit, 8, true);
         note(1ull << bit, trap.count == 1 && ESR_EC(trap.esr) == EC_DABT);
     }
-    end("beyond_the_physical_address_space_an_abort_comes");
+    tally_end("beyond_the_physical_address_space_an_abort_comes");
 }
 
 // Any size at any offset of a device: carried out or aborted.
 static void devices(const char *name, u64 base, u64 size, u64 step, bool writes) {
-    begin();
+    tally_begin();
     for (u64 offset = 0; offset < size; offset += step)
         for (u32 width = 1; width <= 8; width *= 2) {
             access((base + offset) & ~(u64)(width - 1), width, false);
@@ -130,18 +115,18 @@ static void devices(const char *name, u64 base, u64 size, u64 step, bool writes)
             access((base + offset) & ~(u64)(width - 1), width, true);
             note(base + offset, trap.count == 0 || aborted((base + offset) & ~(u64)(width - 1)));
         }
-    end(name);
+    tally_end(name);
 }
 
 static void unaligned(void) {
-    begin();
+    tally_begin();
     for (u32 i = 1; i < 4; i++) {
         u64 v;
         trap.count = 0;
         __asm__ volatile("ldr %w0, [%1]" : "=r"(v) : "r"(GICD + i) : "memory");
         note(GICD + i, trap.count == 1 && ESR_EC(trap.esr) == EC_DABT);
     }
-    end("an_unaligned_access_to_a_device_is_an_abort");
+    tally_end("an_unaligned_access_to_a_device_is_an_abort");
 }
 
 // The hardware gives no syndrome for these.

@@ -4,28 +4,19 @@
 #include "guest.h"
 
 enum { LINES = 288, WORDS = LINES / 32 };
-static u64 cpus, probed, wrong, wrong_at, wrong_got, wrong_want;
+static u64 cpus;
 
 void secondary_main(u64 context) {
     (void)context;
 }
 
-static void begin(void) {
-    probed = wrong = 0;
-}
-
 static void expect(u64 at, u64 got, u64 want) {
-    probed++;
-    if ((got == want && trap.count == 0) || wrong++ != 0)
-        return;
-    wrong_at = at;
-    wrong_got = got;
-    wrong_want = want;
+    tally_value(at, got == want && trap.count == 0, got, want);
 }
 
 static void end(const char *name) {
-    CHECK(name, wrong == 0 && trap.count == 0, "%u of %u, first at %x: %x, not %x; %u traps", wrong, probed, wrong_at,
-          wrong_got, wrong_want, trap.count);
+    expect(0, trap.count, 0);
+    tally_end(name);
     trap.count = 0;
 }
 
@@ -35,7 +26,7 @@ struct reg {
 };
 
 static void at_reset(const char *name, const struct reg *regs, u32 count) {
-    begin();
+    tally_begin();
     for (u32 i = 0; i < count; i++)
         expect(regs[i].at, read32(regs[i].at), regs[i].reset);
     end(name);
@@ -44,7 +35,7 @@ static void at_reset(const char *name, const struct reg *regs, u32 count) {
 // Ones, zeros and two patterns, each read back; then the reset value again.
 static void writable(const char *name, const struct reg *regs, u32 count) {
     static const u32 patterns[] = {~0u, 0, 0x55aa33cc, 0xaa55cc33};
-    begin();
+    tally_begin();
     for (u32 i = 0; i < count; i++) {
         const struct reg *r = &regs[i];
         for (u32 p = 0; p < ARRAY_SIZE(patterns); p++) {
@@ -118,7 +109,7 @@ static void pair(u64 set, u64 clear, u32 mask) {
 }
 
 static void banks(u64 base, u32 first, u32 last, const char *name) {
-    begin();
+    tally_begin();
     for (u32 w = first; w < last; w++) {
         one(base + 0x80 + 4 * w, 0, ~0u);
         pair(base + 0x100 + 4 * w, base + 0x180 + 4 * w, ~0u);
@@ -131,7 +122,7 @@ static void banks(u64 base, u32 first, u32 last, const char *name) {
 }
 
 static void beyond(void) {
-    begin();
+    tally_begin();
     for (u32 bank = 0x80; bank < 0x400; bank += 0x80)
         for (u32 w = WORDS; w < 32; w++)
             one(GICD + bank + 4 * w, 0, 0);
@@ -145,7 +136,7 @@ static void beyond(void) {
 }
 
 static void routes(void) {
-    begin();
+    tally_begin();
     for (u32 irq = 32; irq < LINES; irq++) {
         u64 at = GICD + 0x6000 + 8 * irq;
         one(at, 0, 0x80ffffff);
@@ -162,7 +153,7 @@ static void routes(void) {
 }
 
 static void redistributors(void) {
-    begin();
+    tally_begin();
     for (u64 cpu = 0; cpu < cpus; cpu++) {
         u64 at = GICR + cpu * GICR_STRIDE, sgi = at + GICR_SGI;
         one(at, 0, 0);
@@ -200,7 +191,7 @@ static void redistributors(void) {
 
 // Interrupt state that changes with the output: RIS.TX comes with what is printed here.
 static void uart_lines(void) {
-    begin();
+    tally_begin();
     write32(UART + 0x38, 0);
     expect(UART + 0x30, read32(UART + 0x30), 0x300);
     write32(UART + 0x30, ~0u);

@@ -4,7 +4,7 @@
 #include "guest.h"
 
 enum : u32 { RET = 0x8067 };
-static u64 cpus, ram_end, wrong, tried, wrong_at, wrong_cause;
+static u64 cpus, ram_end;
 static u64 fault_pc;
 
 void secondary_main(u64 context) {
@@ -26,11 +26,7 @@ static void store(u64 at) {
 }
 
 static void note(u64 at, bool right) {
-    tried++;
-    if (!right && wrong++ == 0) {
-        wrong_at = at;
-        wrong_cause = trap.count ? trap.cause : ~0ull;
-    }
+    tally(at, right, trap.count ? trap.cause : ~0ull);
 }
 
 static bool reflected(u64 at, u64 cause) {
@@ -49,31 +45,23 @@ static void something(u64 at) {
     note(at, trap.count == 0);
 }
 
-static void begin(void) {
-    wrong = tried = 0;
-}
-
-static void end(const char *name) {
-    CHECK(name, wrong == 0, "%u of %u, first at %x, cause %d", wrong, tried, wrong_at, wrong_cause);
-}
-
 static void devices(void) {
-    begin();
+    tally_begin();
     for (u32 i = 0; i < region_count; i++) {
         nothing(regions[i].base - 4);
         something(regions[i].base);
         something(regions[i].end - 4);
         nothing(regions[i].end);
     }
-    end("every_region_begins_and_ends_where_it_should");
-    begin();
+    tally_end("every_region_begins_and_ends_where_it_should");
+    tally_begin();
     for (u64 n = cpus; n < 32; n++)
         nothing(IMSIC + 0x1000 * n);
-    end("there_is_no_interrupt_file_of_a_hart_that_is_not_there");
-    begin();
+    tally_end("there_is_no_interrupt_file_of_a_hart_that_is_not_there");
+    tally_begin();
     nothing(has_aia() ? PLIC : APLIC);
     nothing(has_aia() ? PLIC + 0x200004 : IMSIC);
-    end("only_one_kind_of_interrupt_controller_is_there");
+    tally_end("only_one_kind_of_interrupt_controller_is_there");
 }
 
 static void run(u64 at) {

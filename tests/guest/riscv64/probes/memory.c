@@ -4,7 +4,6 @@
 #include "guest.h"
 
 static u64 ram_end;
-static u64 accesses, wrong, wrong_at, wrong_cause;
 
 void secondary_main(u64 context) {
     (void)context;
@@ -44,21 +43,7 @@ static void access(u64 at, u32 size, bool write) {
 }
 
 static void note(u64 at, bool right) {
-    accesses++;
-    if (right)
-        return;
-    if (wrong++ == 0) {
-        wrong_at = at;
-        wrong_cause = trap.count ? trap.cause : ~0ull;
-    }
-}
-
-static void begin(void) {
-    accesses = wrong = 0;
-}
-
-static void end(const char *name) {
-    CHECK(name, wrong == 0, "%u of %u accesses, first at %x, cause %d", wrong, accesses, wrong_at, wrong_cause);
+    tally(at, right, trap.count ? trap.cause : ~0ull);
 }
 
 static bool faulted(u64 at, bool write) {
@@ -77,12 +62,12 @@ static void expect_nothing_at(u64 at) {
 }
 
 static void sweep(void) {
-    begin();
+    tally_begin();
     for (u64 at = 0x800000; at < 8ull << 30; at += 2 << 20)
         if (!is_something(at))
             expect_nothing_at(at);
-    end("every_2_MiB_up_to_8_GiB_nothing_answers");
-    begin();
+    tally_end("every_2_MiB_up_to_8_GiB_nothing_answers");
+    tally_begin();
     for (u32 bit = 12; bit < 39; bit++) {
         u64 at = 1ull << bit;
         if (!is_something(at))
@@ -90,30 +75,30 @@ static void sweep(void) {
         if (!is_something(at - 8))
             expect_nothing_at(at - 8);
     }
-    end("powers_of_two_up_to_2_to_the_38_nothing_answers");
-    begin();
+    tally_end("powers_of_two_up_to_2_to_the_38_nothing_answers");
+    tally_begin();
     for (u32 i = 0; i < region_count; i++) {
         expect_nothing_at(regions[i].base - 8);
         expect_nothing_at(regions[i].end);
     }
-    end("around_each_device_and_the_memory_nothing_answers");
+    tally_end("around_each_device_and_the_memory_nothing_answers");
 }
 
 // Above what stage 2 can translate, the fault may be of another kind, but it comes.
 static void beyond(void) {
-    begin();
+    tally_begin();
     for (u32 bit = 39; bit < 64; bit++) {
         access(1ull << bit, 4, false);
         note(1ull << bit, trap.count == 1);
         access(1ull << bit, 8, true);
         note(1ull << bit, trap.count == 1);
     }
-    end("beyond_the_physical_address_space_a_fault_comes");
+    tally_end("beyond_the_physical_address_space_a_fault_comes");
 }
 
 // Any size at any offset of a device: carried out or answered with a fault.
 static void devices(const char *name, u64 base, u64 from, u64 size, u64 step) {
-    begin();
+    tally_begin();
     for (u64 offset = from; offset < size; offset += step)
         for (u32 width = 1; width <= 8; width *= 2)
             for (u32 write = 0; write < 2; write++) {
@@ -121,7 +106,7 @@ static void devices(const char *name, u64 base, u64 from, u64 size, u64 step) {
                 access(at, width, write);
                 note(at, trap.count == 0 || faulted(at, write));
             }
-    end(name);
+    tally_end(name);
 }
 
 #define ODD(name, at, ...)                                                                                             \

@@ -3,28 +3,19 @@
 // that do not exist read. Run before anything else has touched the devices.
 #include "guest.h"
 
-static u64 cpus, probed, wrong, wrong_at, wrong_got, wrong_want;
+static u64 cpus;
 
 void secondary_main(u64 context) {
     (void)context;
 }
 
-static void begin(void) {
-    probed = wrong = 0;
-}
-
 static void expect(u64 at, u64 got, u64 want) {
-    probed++;
-    if ((got == want && trap.count == 0) || wrong++ != 0)
-        return;
-    wrong_at = at;
-    wrong_got = got;
-    wrong_want = want;
+    tally_value(at, got == want && trap.count == 0, got, want);
 }
 
 static void end(const char *name) {
-    CHECK(name, wrong == 0 && trap.count == 0, "%u of %u, first at %x: %x, not %x; %u traps", wrong, probed, wrong_at,
-          wrong_got, wrong_want, trap.count);
+    expect(0, trap.count, 0);
+    tally_end(name);
     trap.count = 0;
 }
 
@@ -48,11 +39,11 @@ static void range(u64 from, u64 to, u64 step, u32 writable) {
 
 // ── The PLIC: 95 sources, priorities of three bits, two contexts a hart ─────────────────────────────────────────────
 static void plic_sources(void) {
-    begin();
+    tally_begin();
     one(PLIC, 0, 0);
     range(PLIC + 4, PLIC + 4 * SOURCES, 4, 7);
     end("a_priority_has_three_bits_and_source_0_none");
-    begin();
+    tally_begin();
     range(PLIC + 4 * SOURCES, PLIC + 0x1000, 0x1c, 0);
     range(PLIC + 0x1000, PLIC + 0x1080, 4, 0);
     range(PLIC + 0x1080, PLIC + 0x2000, 0x7c, 0);
@@ -60,7 +51,7 @@ static void plic_sources(void) {
 }
 
 static void plic_contexts(void) {
-    begin();
+    tally_begin();
     for (u64 context = 0; context < 2 * cpus; context++) {
         u64 at = PLIC + 0x2000 + 0x80 * context;
         one(at, 0, ~1u);
@@ -74,7 +65,7 @@ static void plic_contexts(void) {
         range(at + 8, at + 0x1000, 0x1fc, 0);
     }
     end("each_context_has_its_enables_its_threshold_and_its_claim");
-    begin();
+    tally_begin();
     for (u64 context = 2 * cpus; context < 2 * cpus + 8; context++) {
         range(PLIC + 0x2000 + 0x80 * context, PLIC + 0x2000 + 0x80 * (context + 1), 0x1c, 0);
         range(PLIC + 0x200000 + 0x1000 * context, PLIC + 0x200000 + 0x1000 * (context + 1), 0x1fc, 0);
@@ -95,7 +86,7 @@ static u64 target(u32 source) {
 }
 
 static void aplic_sources(void) {
-    begin();
+    tally_begin();
     for (u32 source = 1; source < SOURCES; source++) {
         one(target(source), 0, 0); // inactive: there is nothing
         expect(sourcecfg(source), read32(sourcecfg(source)), 0);
@@ -110,7 +101,7 @@ static void aplic_sources(void) {
         expect(target(source), read32(target(source)), 0);
     }
     end("a_source_has_a_mode_and_when_it_is_active_a_target");
-    begin();
+    tally_begin();
     range(sourcecfg(SOURCES), APLIC + 0x1000, 0x1c, 0);
     range(target(SOURCES), APLIC + 0x4000, 0x1c, 0);
     range(APLIC + 0x1000, APLIC + 0x1c00, 0x3c, 0);
@@ -120,7 +111,7 @@ static void aplic_sources(void) {
 
 // A set and a clear array over the same bits; source 0 has none. Nothing is delivered meanwhile.
 static void aplic_array(const char *name, u64 set, u64 clear, u64 set_number, u64 clear_number, bool clear_reads) {
-    begin();
+    tally_begin();
     for (u32 word = 0; word < SOURCES / 32; word++) {
         u32 there = word == 0 ? ~1u : ~0u;
         u64 s = set + 4 * word, c = clear + 4 * word;
@@ -152,11 +143,11 @@ static void aplic_array(const char *name, u64 set, u64 clear, u64 set_number, u6
 }
 
 static void aplic(void) {
-    begin();
+    tally_begin();
     one(APLIC, 0x80000004, 1 << 8); // domaincfg: messages, little-endian
     end("domaincfg_has_one_writable_bit");
     aplic_sources();
-    begin();
+    tally_begin();
     for (u32 word = 0; word < SOURCES / 32; word++) { // all sources are inactive
         one(APLIC + 0x1c00 + 4 * word, 0, 0);
         one(APLIC + 0x1e00 + 4 * word, 0, 0);
@@ -166,7 +157,7 @@ static void aplic(void) {
         write32(sourcecfg(source), EDGE_RISE);
     aplic_array("sources_pend", APLIC + 0x1c00, APLIC + 0x1d00, APLIC + 0x1cdc, APLIC + 0x1ddc, true);
     aplic_array("sources_are_enabled", APLIC + 0x1e00, APLIC + 0x1f00, APLIC + 0x1edc, APLIC + 0x1fdc, false);
-    begin();
+    tally_begin();
     write32(APLIC + 0x2000, 33); // setipnum_le
     expect(APLIC + 0x1c04, read32(APLIC + 0x1c04), 2);
     write32(APLIC + 0x1d04, 2);
@@ -201,7 +192,7 @@ static bool refused(u64 reg) {
 }
 
 static void file(void) {
-    begin();
+    tally_begin();
     file_one(EIDELIVERY, 1);
     file_one(EITHRESHOLD, 0xff);
     for (u64 i = 0; i <= IDENTITIES / 64; i++) {
@@ -209,13 +200,13 @@ static void file(void) {
         file_one(EIE0 + 2 * i, i == 0 ? ~1ull : ~0ull);
     }
     end("the_interrupt_file_has_its_registers");
-    begin();
+    tally_begin();
     expect(EIP0 + 1, refused(EIP0 + 1), true);
     expect(EIE0 + 1, refused(EIE0 + 1), true);
     expect(0, refused(0), true);
     expect(0x1000, refused(0x1000), true);
     end("what_the_interrupt_file_has_not_is_illegal");
-    begin();
+    tally_begin();
     for (u64 cpu = 0; cpu < cpus; cpu++)
         range(IMSIC + 0x1000 * cpu + 4, IMSIC + 0x1000 * (cpu + 1), 0x7c, 0);
     expect(IMSIC, read32(IMSIC), 0);
@@ -248,7 +239,7 @@ static void is(u32 reg, u8 want) {
 }
 
 static void uart_registers(void) {
-    begin();
+    tally_begin();
     byte(UART_IER, 0, 0x0f);
     is(UART_IIR, 0x01);
     byte(UART_LCR, 0, 0xff);
@@ -264,7 +255,7 @@ static void uart_registers(void) {
     for (u32 reg = 8; reg < UART_SIZE; reg++)
         byte(reg, 0, 0);
     end("the_UARTs_registers");
-    begin();
+    tally_begin();
     byte(UART_MCR, 0, 0x1f);
     write8(UART + UART_MCR, 0x1f);
     (void)uart(UART_MSR); // what has changed is told once
@@ -279,7 +270,7 @@ static void uart_registers(void) {
 }
 
 static void uart_loops(void) {
-    begin();
+    tally_begin();
     write8(UART + UART_MCR, 0x10);
     write8(UART, 'a');
     is(UART_LSR, 0x61);
@@ -346,7 +337,7 @@ static void clock_registers(void) {
     u64 a = clock_now();
     CHECK("the_clock_tells_a_time_of_this_century", a / second > 1577836800 && a / second < 4102444800u, "%u s",
           a / second);
-    begin();
+    tally_begin();
     one(RTC + 0xc, 0, ~0u);
     one(RTC + 0x10, 0, 1);
     one(RTC + 0x14, 0, 0);
@@ -360,7 +351,7 @@ static void clock_registers(void) {
     CHECK("the_clock_goes_on_from_what_it_is_set_to", b / second >= 123456789 && b / second < 123456789 + 60, "%u s",
           b / second);
     clock_set(a);
-    begin();
+    tally_begin();
     alarm_set(~0ull >> 2);
     expect(RTC + 0x18, read32(RTC + 0x18), 1);
     expect(RTC + 8, read32(RTC + 8), ~0u);

@@ -5,26 +5,13 @@
 
 static u64 ram_end;
 u8 accesses_spare[64]; // where strings go to and come from
-static u64 accesses, wrong, wrong_at, wrong_value;
 
 void secondary_main(u64 context) {
     (void)context;
 }
 
 static void note(u64 at, u64 value, bool right) {
-    accesses++;
-    if (right || wrong++ != 0)
-        return;
-    wrong_at = at;
-    wrong_value = trap.count ? trap.vector : value;
-}
-
-static void begin(void) {
-    accesses = wrong = 0;
-}
-
-static void end(const char *name) {
-    CHECK(name, wrong == 0, "%u of %u accesses, first at %x: %x", wrong, accesses, wrong_at, wrong_value);
+    tally(at, right, trap.count ? trap.vector : value);
 }
 
 static u64 access(u64 at, u32 size, bool write) {
@@ -78,24 +65,24 @@ static bool is_device(u64 at) {
 }
 
 static void sweep(void) {
-    begin();
+    tally_begin();
     for (u64 at = ram_end; at < 1ull << 32; at += 8 << 20)
         if (!is_device(at))
             expect_nothing_at(at);
-    end("every_8_MiB_up_to_4_GiB_nothing_answers");
-    begin();
+    tally_end("every_8_MiB_up_to_4_GiB_nothing_answers");
+    tally_begin();
     expect_nothing_at(ram_end);
     expect_nothing_at(LAPIC - 8);
     expect_nothing_at(LAPIC + 0x1000);
     expect_nothing_at(IOAPIC - 8);
     expect_nothing_at(IOAPIC + 0x1000);
     expect_nothing_at((1ull << 32) - 8);
-    end("around_each_device_and_the_memory_nothing_answers");
+    tally_end("around_each_device_and_the_memory_nothing_answers");
 }
 
 // Any size at any offset of a device, and across its end. Not the ICR, which would end us.
 static void devices(const char *name, u64 base, u64 skip) {
-    begin();
+    tally_begin();
     for (u64 offset = 0; offset <= 0x1000 - 8; offset += 1 + offset % 3)
         for (u32 size = 1; size <= 8; size *= 2) {
             if (offset + size > skip && offset < skip + 16)
@@ -107,7 +94,7 @@ static void devices(const char *name, u64 base, u64 skip) {
         }
     (void)access(base + 0xffc, 8, false);
     note(base + 0xffc, 0, trap.count <= 1);
-    end(name);
+    tally_end(name);
 }
 
 // An instruction on `at`, which a device answers or nothing does: carried out, or an exception that comes.
