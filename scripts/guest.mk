@@ -20,16 +20,12 @@ define guest_link
 	$(call say,LD,$@)$(LD) -static --gc-sections --build-id=none -z max-page-size=4096 -T $(GUEST_LD) -o $@ $(filter %.o,$^)
 endef
 
-$(OUT)/guest/%.elf: $(OUT)/guest-obj/tests/guest/%.c.o $(GUEST_RUNTIME:%=$(OUT)/guest-obj/%.o) $(GUEST_LD)
-	$(guest_link)
-
-$(OUT)/guest/%.elf: $(OUT)/guest-obj/tests/guest/$(ARCH)/probes/%.c.o $(GUEST_RUNTIME:%=$(OUT)/guest-obj/%.o) $(GUEST_LD)
-	$(guest_link)
-
-ifneq ($(ARCH),x86_64)
-$(OUT)/guest/%.elf: $(OUT)/guest-obj/tests/guest/common/probes/%.c.o $(GUEST_RUNTIME:%=$(OUT)/guest-obj/%.o) $(GUEST_LD)
-	$(guest_link)
-endif
+# Each by its own source: a pattern would take an object that is left of a probe that has moved.
+define guest_program
+$(OUT)/guest/$(basename $(notdir $(1))).elf: $(OUT)/guest-obj/$(1).o $(GUEST_RUNTIME:%=$(OUT)/guest-obj/%.o) $(GUEST_LD)
+	$$(guest_link)
+endef
+$(foreach source,$(GUEST_SRC),$(eval $(call guest_program,$(source))))
 
 $(GUEST_ELF:.elf=.bin): %.bin: %.elf
 	$(call say,BIN,$@)$(OBJCOPY) -O binary $< $@
