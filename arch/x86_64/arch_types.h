@@ -101,6 +101,7 @@ struct arch_vcpu {
     u64 xcr0, tsc_aux, tsc_offset;
     u64 mtrr_def_type, mtrr_fixed[11], mtrr_variable[16];
     u64 misc_enable;
+    u64 system_time, wall_clock; // KVM's MSRs
     struct x86_emulation emulation;
     const void *fetched_from; // the last instruction looked at, if it lies on one page of RAM
     struct x86_length lengths[X86_LENGTHS];

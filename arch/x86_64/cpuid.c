@@ -47,6 +47,8 @@ enum : u32 {
     LEAF_KVM = 0x40000100, // where a hypervisor's second interface is
     LEAF_KVM_FEATURES = LEAF_KVM + 1,
     KVM_FEATURE_NOP_IO_DELAY = 1 << 1,
+    KVM_FEATURE_CLOCK2 = 1 << 3,
+    KVM_FEATURE_CLOCK_STABLE = 1 << 24,
     MAX_EXT = CPUID_EXT_SIZES,
     TOPOLOGY_THREAD = 1 << 8, // kinds of levels
     TOPOLOGY_CORE = 2 << 8,
@@ -175,12 +177,13 @@ static struct cpuid leaf_hypervisor(u32 leaf) {
         return (struct cpuid){MAX_HYPERVISOR, 0x6b6c7542, 0x64616568, 0x4d4d5620};
     case CPUID_HYPERVISOR_TIMING: // in kHz: the TSC, and what the APIC's timer counts
         return (struct cpuid){(u32)(features.tsc_hz / 1000), VLAPIC_TIMER_HZ / 1000, 0, 0};
-    // Guests that know KVM find its interface with next to nothing in it. They learn from it that the x2APIC may be
-    // used without remapped interrupts (its registers are much faster than the page), and ports need no delay.
+    // Guests that know KVM find its interface with little more than its clock in it (pvclock.c). They also learn from
+    // it that the x2APIC may be used without remapped interrupts (its registers are much faster than the page), and
+    // ports need no delay.
     case LEAF_KVM: // "KVMKVMKVM"
         return (struct cpuid){LEAF_KVM_FEATURES, 0x4b4d564b, 0x564b4d56, 0x4d};
     case LEAF_KVM_FEATURES:
-        return (struct cpuid){.eax = KVM_FEATURE_NOP_IO_DELAY};
+        return (struct cpuid){.eax = KVM_FEATURE_NOP_IO_DELAY | KVM_FEATURE_CLOCK2 | KVM_FEATURE_CLOCK_STABLE};
     default:
         return (struct cpuid){};
     }

@@ -21,6 +21,8 @@ enum : u32 {
     MSR_AMD_DC_CFG = 0xc0011022,
     MSR_AMD_DE_CFG = 0xc0011029,
     MSR_AMD_BU_CFG2 = 0xc001102a,
+    MSR_KVM_WALL_CLOCK = 0x4b564d00,
+    MSR_KVM_SYSTEM_TIME = 0x4b564d01,
     MTRR_VARIABLES = 8,
 };
 #define MTRR_CAP (MTRR_VARIABLES | BIT(8) /* fixed ones */ | BIT(10) /* WC */)
@@ -49,6 +51,7 @@ static void set_tsc_offset(struct vcpu *v, u64 offset) {
     v->arch.tsc_offset = offset;
     virt->set_tsc_offset(v, offset);
     vlapic_set_tsc_offset(v, offset);
+    pvclock_update(v);
 }
 
 // ── MTRRs: kept, without an effect: stage 2 and the guest's PAT say how memory is cached ────────────────────────────
@@ -108,6 +111,12 @@ bool msr_read_guest(struct vcpu *v, u32 nr, u64 *value) {
         return true;
     case MSR_FEATURE_CONTROL:
         *value = FEATURE_CONTROL_LOCKED;
+        return true;
+    case MSR_KVM_WALL_CLOCK:
+        *value = a->wall_clock;
+        return true;
+    case MSR_KVM_SYSTEM_TIME:
+        *value = a->system_time;
         return true;
     case MSR_AMD_DE_CFG:
         *value = may_msr_read(MSR_AMD_DE_CFG).value & DE_CFG_LFENCE_SERIALIZES;
@@ -173,6 +182,10 @@ bool msr_write_guest(struct vcpu *v, u32 nr, u64 value) {
     case MSR_MISC_ENABLE:
         a->misc_enable = (value & BIT(0)) | (MISC_ENABLE_RESET & ~BIT(0));
         return true;
+    case MSR_KVM_WALL_CLOCK:
+        return pvclock_set_wall_clock(v, value);
+    case MSR_KVM_SYSTEM_TIME:
+        return pvclock_set_system_time(v, value);
     case MSR_UCODE_REV: // before it is read, on Intel's
     case MSR_MCG_STATUS:
     case MSR_DEBUGCTL:

@@ -165,7 +165,7 @@ enum walk_access { WALK_READ = 0, WALK_WRITE = 2, WALK_FETCH = 16 }; // bits of 
 // error code.
 [[nodiscard]] int walk(struct vcpu *v, const struct x86_mode *mode, u64 linear, u32 access, u64 *gpa, u32 *error);
 
-// ── cpuid.c, msr.c, fpu.c ───────────────────────────────────────────────────────────────────────────────────────────
+// ── cpuid.c, msr.c, pvclock.c, fpu.c ─────────────────────────────────────────────────────────────────────────────────
 void cpuid_init(void); // boot
 // What XCR0 may have in it, and CR4; whether there is RDTSCP or RDPID.
 u64 guest_xcr0_mask(void);
@@ -175,9 +175,13 @@ void msr_reset(struct vcpu *v); // not loaded
 void msr_load(struct vcpu *v);
 bool msr_read_guest(struct vcpu *v, u32 nr, u64 *value); // false: #GP
 bool msr_write_guest(struct vcpu *v, u32 nr, u64 value); // false: #GP
-const char *fpu_unusable(void);                          // boot; nullptr, or in words why
-void fpu_cpu_init(void);                                 // boot
-u32 fpu_area_size(void);                                 // bytes
+// KVM's clock. The two registers' writes; false: #GP.
+bool pvclock_set_system_time(struct vcpu *v, u64 value);
+bool pvclock_set_wall_clock(struct vcpu *v, u64 value);
+void pvclock_update(struct vcpu *v); // its TSC has changed
+const char *fpu_unusable(void);      // boot; nullptr, or in words why
+void fpu_cpu_init(void);             // boot
+u32 fpu_area_size(void);             // bytes
 [[nodiscard]] int fpu_vcpu_init(struct vcpu *v);
 void fpu_vcpu_fini(struct vcpu *v);
 void fpu_reset(struct vcpu *v); // not loaded

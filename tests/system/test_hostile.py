@@ -57,6 +57,9 @@ if ARCH == "x86_64":  # aarch64 has its own in test_probes.py
     def test_code_that_changes_is_run_as_changed(boot):
         run_probe(boot, "code", 2, CPU)
 
+    def test_the_clock_of_KVM_tells_the_time(boot):
+        run_probe(boot, "pvclock", 2, CPU)
+
     def test_exceptions_and_interrupts_without_end_come_right(boot):
         run_probe(boot, "storm", 2, CPU)
 
