@@ -265,6 +265,11 @@ static const struct {
 
 static const struct {
     const char *compatible;
+    enum rtc_kind kind;
+} rtcs[] = {{"arm,pl031", RTC_PL031}, {"google,goldfish-rtc", RTC_GOLDFISH}};
+
+static const struct {
+    const char *compatible;
     enum irqchip_kind kind;
 } irqchips[] = {
     {"arm,gic-v3", IRQCHIP_GICV3},        {"arm,gic-400", IRQCHIP_GICV2},       {"arm,cortex-a15-gic", IRQCHIP_GICV2},
@@ -314,6 +319,15 @@ static void read_uart(const struct reader *r) {
     uart.irq = irq.intid;
     uart.irq_edge = irq.edge;
     r->board->uart = uart;
+}
+
+static void read_rtc(const struct reader *r, const struct place *at, const char *list, int length) {
+    for (size_t i = 0; i < ARRAY_SIZE(rtcs); i++) {
+        struct board_rtc rtc = {.kind = rtcs[i].kind};
+        if (r->board->rtc.kind == RTC_NONE && list_contains(list, length, rtcs[i].compatible) &&
+            node_reg(r->fdt, at, 0, &rtc.regs))
+            r->board->rtc = rtc;
+    }
 }
 
 static void read_gicv3(struct reader *r, struct board_irqchip *chip) {
@@ -526,6 +540,8 @@ static void visit_device(struct reader *r, const struct place *at, const struct 
         r->timer = *at;
     } else if (list_contains(list, length, "arm,psci-0.2") || list_contains(list, length, "arm,psci-1.0")) {
         read_psci(r, self(at));
+    } else {
+        read_rtc(r, at, list, length);
     }
 }
 

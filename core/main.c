@@ -9,9 +9,11 @@
 #include "log.h"
 #include "page.h"
 #include "rng.h"
+#include "rtc.h"
 #include "shell.h"
 #include "task.h"
 #include "vmm.h"
+#include "wallclock.h"
 
 [[noreturn]] void hv_main(void);
 
@@ -32,6 +34,15 @@ static void main_run(void *arg) {
     vmm_power_off();
 }
 
+static void take_time(void) {
+    u64 seconds;
+    const int err = rtc_read(&board.rtc, &seconds);
+    if (err == 0)
+        wallclock_set(seconds);
+    else if (board.rtc.kind != RTC_NONE)
+        log_warn("the real-time clock is not set; guests find a date in 2026");
+}
+
 void hv_main(void) {
     arch_probe(&board);
     console_init(&board);
@@ -41,6 +52,7 @@ void hv_main(void) {
     console_set_initial(cmdline->console);
     page_init(&board, arch_image_start(), arch_image_end());
     arch_memory_init(&board);
+    take_time();
     stack_init();
     rng_init(&board);
     smp_init(&board, arch_cpu_hwid());

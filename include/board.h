@@ -31,6 +31,13 @@ struct board_uart {
     bool irq_edge;
 };
 
+enum rtc_kind { RTC_NONE, RTC_PL031, RTC_GOLDFISH };
+
+struct board_rtc { // a clock that goes on while the machine is off
+    enum rtc_kind kind;
+    struct region regs;
+};
+
 enum irqchip_kind { IRQCHIP_NONE, IRQCHIP_GICV2, IRQCHIP_GICV3, IRQCHIP_PLIC, IRQCHIP_APLIC, IRQCHIP_IMSIC };
 
 struct board_irqchip {
@@ -69,6 +76,7 @@ struct board {
     u32 cpu_count;    // those usable; the boot CPU is found by its hwid
     u32 cpus_ignored; // there, but past BOARD_MAX_CPUS
     struct board_uart uart;
+    struct board_rtc rtc;
     struct board_irqchip irqchip;
     struct board_timer timer;
     enum psci_conduit psci;

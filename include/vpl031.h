@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The Arm PL031 real-time clock (DDI 0224) of an aarch64 guest, and the hypervisor's notion of wall-clock time.
+// The Arm PL031 real-time clock (DDI 0224) of an aarch64 guest.
 #pragma once
 
 #include "types.h"
@@ -11,8 +11,3 @@ struct vm;
 [[nodiscard]] int vpl031_create(struct vm *vm, gpa_t base, u32 irq);
 // No vCPU runs. A VM without a PL031 is fine. Context: task.
 void vpl031_destroy(struct vm *vm);
-
-// Seconds since 1970. Until somebody has told us, boot was at 2026-01-01 00:00:00 UTC. Context: any.
-u64 rtc_epoch_seconds(void);
-// It is `seconds` since 1970 now (from a physical clock). Context: boot.
-void rtc_set_epoch(u64 seconds);

@@ -12,7 +12,7 @@
 #include "timer.h"
 #include "vm.h"
 #include "vpc.h"
-#include "vpl031.h"
+#include "wallclock.h"
 
 enum {
     CMOS_SIZE = 8,
@@ -66,36 +66,6 @@ struct vcmos {
     struct timer timer;
 };
 
-// ── The calendar ────────────────────────────────────────────────────────────────────────────────────────────────────
-struct date {
-    u32 second, minute, hour, weekday, day, month, year; // weekday 1: Sunday
-};
-
-// Days since 1970 to a date, by eras of 400 years that begin in March.
-static struct date date_of(u64 epoch) {
-    const u64 days = epoch / 86400 + 719468, rest = epoch % 86400;
-    const u64 era = days / 146097, of_era = days % 146097;
-    const u64 year = (of_era - of_era / 1460 + of_era / 36524 - of_era / 146096) / 365;
-    const u64 of_year = of_era - (365 * year + year / 4 - year / 100), m = (5 * of_year + 2) / 153;
-    return (struct date){
-        .second = (u32)(rest % 60),
-        .minute = (u32)(rest / 60 % 60),
-        .hour = (u32)(rest / 3600),
-        .weekday = (u32)((epoch / 86400 + 4) % 7 + 1),
-        .day = (u32)(of_year - (153 * m + 2) / 5 + 1),
-        .month = (u32)(m < 10 ? m + 3 : m - 9),
-        .year = (u32)(year + era * 400 + (m < 10 ? 0 : 1)),
-    };
-}
-
-static u64 epoch_of(const struct date *d) {
-    const u64 month = MIN(MAX(d->month, 1), 12), day = MIN(MAX(d->day, 1), 31);
-    const u64 year = d->year - (month <= 2), era = year / 400, of_era = year % 400;
-    const u64 of_year = (153 * (month > 2 ? month - 3 : month + 9) + 2) / 5 + day - 1;
-    const u64 days = era * 146097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719468;
-    return days * 86400 + d->hour % 24 * 3600ull + d->minute % 60 * 60ull + d->second % 60;
-}
-
 // ── Formats: binary or decimal digits, 24 hours or 12 ───────────────────────────────────────────────────────────────
 static u8 encode(const struct vcmos *c, u32 v) {
     return (u8)(c->cells[REG_B] & B_BINARY ? v : v / 10 << 4 | v % 10);
@@ -118,7 +88,7 @@ static u32 decode_hour(const struct vcmos *c, u8 v) {
 }
 
 static u64 seconds_now(const struct vcmos *c) {
-    return rtc_epoch_seconds() + c->offset;
+    return wallclock_seconds() + c->offset;
 }
 
 // The time of day, into the cells.

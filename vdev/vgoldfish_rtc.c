@@ -10,7 +10,7 @@
 #include "page.h"
 #include "timer.h"
 #include "vm.h"
-#include "vpl031.h"
+#include "wallclock.h"
 
 enum {
     RTC_TIME_LOW = 0x00,
@@ -41,7 +41,7 @@ static u64 now(const struct vgoldfish_rtc *r) {
     u64 ns, seconds;
     do { // both halves of one second
         ns = arch_now_ns();
-        seconds = rtc_epoch_seconds();
+        seconds = wallclock_seconds();
     } while (arch_now_ns() / NS != ns / NS);
     return seconds * NS + ns % NS + r->offset;
 }

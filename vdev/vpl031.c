@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "vpl031.h"
 
-#include <stdatomic.h>
-
 #include "arch.h"
 #include "bus.h"
 #include "irqchip.h"
@@ -10,6 +8,7 @@
 #include "page.h"
 #include "timer.h"
 #include "vm.h"
+#include "wallclock.h"
 
 enum {
     RTC_DR = 0x00,
@@ -25,17 +24,6 @@ enum {
 };
 
 static constexpr u64 NS = 1000ull * 1000 * 1000;
-static constexpr u64 EPOCH_DEFAULT = 1767225600; // 2026-01-01 00:00:00 UTC
-
-static _Atomic u64 boot_seconds = EPOCH_DEFAULT; // when arch_now_ns() was 0; written at boot, before there are VMs
-
-u64 rtc_epoch_seconds(void) {
-    return atomic_load_explicit(&boot_seconds, memory_order_relaxed) + arch_now_ns() / NS;
-}
-
-void rtc_set_epoch(u64 seconds) {
-    atomic_store_explicit(&boot_seconds, seconds - arch_now_ns() / NS, memory_order_relaxed);
-}
 
 struct vpl031 {
     struct vdev dev; // first
@@ -49,7 +37,7 @@ struct vpl031 {
 };
 
 static u32 now(const struct vpl031 *r) {
-    return (u32)rtc_epoch_seconds() + r->offset;
+    return (u32)wallclock_seconds() + r->offset;
 }
 
 static void update(struct vpl031 *r) {

@@ -99,6 +99,8 @@ void arch_memory_init(const struct board *board) {
                                                .end = (u64)__image_end});
     hostmap_device(board->uart.base, MAX(board->uart.size, 0x100), "UART");
     hostmap_device(board->irqchip.dist.base, board->irqchip.dist.size, "GICD");
+    if (board->rtc.kind)
+        hostmap_device(board->rtc.regs.base, MAX(board->rtc.regs.size, 0x20), "RTC");
     for (u32 i = 0; i < board->irqchip.redist_count; i++)
         hostmap_device(board->irqchip.redist[i].base, board->irqchip.redist[i].size, "GICR");
     dsb_sy();

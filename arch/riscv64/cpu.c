@@ -36,6 +36,7 @@ static bool has_guest_mode(u64 mode) {
 static u64 highest_address(const struct board *board) {
     u64 top = board->uart.base + board->uart.size;
     top = MAX(top, board->irqchip.dist.base + board->irqchip.dist.size);
+    top = MAX(top, board->rtc.regs.base + board->rtc.regs.size);
     top = MAX(top, board->fdt.base + board->fdt.size);
     for (u32 i = 0; i < board->irqchip.redist_count; i++)
         top = MAX(top, board->irqchip.redist[i].base + board->irqchip.redist[i].size);
@@ -118,6 +119,8 @@ void arch_memory_init(const struct board *board) {
     if (board->uart.base)
         hostmap_device(board->uart.base, MAX(board->uart.size, 0x100), "UART");
     hostmap_device(board->irqchip.dist.base, board->irqchip.dist.size, "interrupt controller");
+    if (board->rtc.kind)
+        hostmap_device(board->rtc.regs.base, MAX(board->rtc.regs.size, 0x20), "RTC");
     for (u32 i = 0; i < board->irqchip.redist_count; i++)
         hostmap_device(board->irqchip.redist[i].base, board->irqchip.redist[i].size, "IMSIC");
     sfence_vma();

@@ -159,5 +159,6 @@ void arch_probe(struct board *board) {
     name_machine(board);
     take_seed(board);
     clock_init();
+    cmos_take_time();
     virt_probe();
 }

@@ -7,7 +7,7 @@
 
 #include "gmem.h"
 #include "virt.h"
-#include "vpl031.h"
+#include "wallclock.h"
 #include "x86_64.h"
 
 #define SYSTEM_TIME_ENABLE BIT(0)
@@ -79,7 +79,7 @@ bool pvclock_set_wall_clock(struct vcpu *v, u64 value) {
     if (w == nullptr)
         return false;
     const u64 since = arch_ticks_to_ns(arch_ticks() - v->vm->arch.tsc_start);
-    const u64 start_ns = rtc_epoch_seconds() * NS_PER_S - since;
+    const u64 start_ns = wallclock_seconds() * NS_PER_S - since;
     begin(&w->version);
     w->seconds = (u32)(start_ns / NS_PER_S);
     w->ns = (u32)(start_ns % NS_PER_S);

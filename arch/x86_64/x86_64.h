@@ -149,6 +149,7 @@ enum : u32 {
 
 // timers.c: clock_init after features_probe
 void clock_init(void);
+void cmos_take_time(void); // the wall-clock time, if there is a CMOS clock. Boot, after clock_init
 void timers_cpu_init(struct cpu *cpu);
 void timers_irq(void);
 

@@ -4,7 +4,7 @@
 #include "arch.h"
 #include "fuzz.h"
 #include "vgoldfish_rtc.h"
-#include "vpl031.h"
+#include "wallclock.h"
 
 #define CHECK FUZZ_CHECK
 #include "../one_device.h"
@@ -22,7 +22,7 @@ static struct {
 } model;
 
 static u64 host_time(void) {
-    return rtc_epoch_seconds() * SECOND + arch_now_ns() % SECOND;
+    return wallclock_seconds() * SECOND + arch_now_ns() % SECOND;
 }
 
 static u64 guest_time(void) {

@@ -5,6 +5,7 @@
 #include "vpl031.h"
 
 #define CHECK FUZZ_CHECK
+#include "wallclock.h"
 #include "../one_device.h"
 
 enum { BASE = 0x9010000, IRQ = 34, DR = 0, MR = 4, LR = 8, IMSC = 0x10, RIS = 0x14, MIS = 0x18, ICR = 0x1c };
@@ -21,14 +22,14 @@ static struct {
 } model;
 
 static u32 counter(void) {
-    return (u32)rtc_epoch_seconds() + model.offset;
+    return (u32)wallclock_seconds() + model.offset;
 }
 
 static void await(void) {
     u32 left = model.match - counter();
     model.waiting = left != 0;
     model.ris |= left == 0;
-    model.match_second = rtc_epoch_seconds() + left;
+    model.match_second = wallclock_seconds() + left;
 }
 
 static void model_write(u32 offset, u8 size, u32 value) {
@@ -39,7 +40,7 @@ static void model_write(u32 offset, u8 size, u32 value) {
         await();
     } else if (offset == LR) {
         model.load = value;
-        model.offset = value - (u32)rtc_epoch_seconds();
+        model.offset = value - (u32)wallclock_seconds();
         await();
     } else if (offset == IMSC) {
         model.imsc = value & 1;
@@ -49,7 +50,7 @@ static void model_write(u32 offset, u8 size, u32 value) {
 }
 
 static void check(void) {
-    if (model.waiting && rtc_epoch_seconds() >= model.match_second) {
+    if (model.waiting && wallclock_seconds() >= model.match_second) {
         model.waiting = false;
         model.ris = true;
     }

@@ -143,6 +143,10 @@ static void whole_machine(void) {
     gicv3_node();
     pl011_node("uart@9040000", 0x9040000, 8);
     pl011_node("uart@9000000", 0x9000000, 1);
+    begin("rtc@9010000");
+    text("compatible", "arm,pl031");
+    cells("reg", 0, 0x9010000, 0, 0x1000);
+    end();
 }
 
 static bool reserves(u64 base, u64 size) {
@@ -173,6 +177,9 @@ static void a_virt_machine_is_read_in_full(void **state) {
     assert_int_equal(board.uart.size, 0x1000);
     assert_int_equal(board.uart.irq, 33);
     assert_false(board.uart.irq_edge);
+    assert_int_equal(board.rtc.kind, RTC_PL031);
+    assert_int_equal(board.rtc.regs.base, 0x9010000);
+    assert_int_equal(board.rtc.regs.size, 0x1000);
     assert_int_equal(board.irqchip.kind, IRQCHIP_GICV3);
     assert_int_equal(board.irqchip.dist.base, 0x8000000);
     assert_int_equal(board.irqchip.redist_count, 1);

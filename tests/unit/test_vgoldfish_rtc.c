@@ -6,7 +6,7 @@
 #include <cmocka.h>
 
 #include "vgoldfish_rtc.h"
-#include "vpl031.h"
+#include "wallclock.h"
 
 #define CHECK assert_true
 #include "../one_device.h"
@@ -27,7 +27,7 @@ enum { BASE = 0x101000, IRQ = 11, NEW_YEAR_2026 = 1767225600 };
 static int setup(void **state) {
     (void)state;
     one_device_vm(BASE, IRQ);
-    rtc_set_epoch(NEW_YEAR_2026);
+    wallclock_set(NEW_YEAR_2026);
     return vgoldfish_rtc_create(&vm, gpa(BASE), IRQ);
 }
 

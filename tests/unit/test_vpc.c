@@ -13,7 +13,7 @@
 #include "pc_map.h"
 #include "vm.h"
 #include "vpc.h"
-#include "vpl031.h"
+#include "wallclock.h"
 
 enum { NEW_YEAR_2026 = 1767225600, UNTOUCHED = 0x55 };
 #define SECOND (1000ull * 1000 * 1000)
@@ -49,7 +49,7 @@ static int setup(void **state) {
     memset(line, 0, sizeof(line));
     memset(edges, 0, sizeof(edges));
     vm_stops = 0;
-    rtc_set_epoch(NEW_YEAR_2026);
+    wallclock_set(NEW_YEAR_2026);
     int err = vpit_create(&vm);
     if (!err)
         err = vcmos_create(&vm);
@@ -177,11 +177,11 @@ static void the_clock_shows_wall_clock_time(void **state) {
     assert_date((u8[]){0, 0, 0, 0x05, 0x01, 0x01, 0x26, 0x20}); // a Thursday
     host_advance(3600 * SECOND * 23 + 61 * SECOND);
     assert_date((u8[]){0x01, 0x01, 0x23, 0x05, 0x01, 0x01, 0x26, 0x20});
-    rtc_set_epoch(951782400 + 86399); // 2000-02-29 23:59:59
+    wallclock_set(951782400 + 86399); // 2000-02-29 23:59:59
     assert_date((u8[]){0x59, 0x59, 0x23, 0x03, 0x29, 0x02, 0x00, 0x20});
     host_advance(SECOND);
     assert_date((u8[]){0, 0, 0, 0x04, 0x01, 0x03, 0x00, 0x20});
-    rtc_set_epoch(4102444799ull); // 2099-12-31 23:59:59
+    wallclock_set(4102444799ull); // 2099-12-31 23:59:59
     assert_date((u8[]){0x59, 0x59, 0x23, 0x05, 0x31, 0x12, 0x99, 0x20});
     assert_int_equal(cmos(0x0d), 0x80);
     assert_int_equal(in(0x70, 1), 0xff);
