@@ -5,8 +5,7 @@
 
 GUEST_RUNTIME := $(sort $(wildcard tests/guest/common/*.c tests/guest/$(ARCH)/*.c tests/guest/$(ARCH)/*.S))
 GUEST_LD := tests/guest/$(ARCH)/link.ld
-# The common probes ask for what x86_64's runtime does not have yet; some have namesakes there.
-GUEST_PROBES := $(if $(filter-out x86_64,$(ARCH)),$(wildcard tests/guest/common/probes/*.c)) $(wildcard tests/guest/$(ARCH)/probes/*.c)
+GUEST_PROBES := $(wildcard tests/guest/common/probes/*.c tests/guest/$(ARCH)/probes/*.c)
 GUEST_SRC := $(sort $(wildcard tests/guest/*.c) $(GUEST_PROBES))
 GUEST_ELF := $(patsubst %.c,$(OUT)/guest/%.elf,$(notdir $(GUEST_SRC)))
 GUEST_CFLAGS := $(BASE) $(REPRODUCIBLE) $(ARCH_FLAGS) -ffreestanding -nostdlibinc -isystem lib/include -O2 -fno-pie -fno-common \

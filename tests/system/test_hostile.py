@@ -55,13 +55,13 @@ def test_no_interrupt_is_lost_on_a_newer_CPU(boot):
 if ARCH == "x86_64":  # aarch64 has its own in test_probes.py
 
     def test_code_that_changes_is_run_as_changed(boot):
-        run_probe(boot, "code", 2, CPU)
+        run_probe(boot, "patches", 2, CPU)
 
     def test_the_clock_of_KVM_tells_the_time(boot):
         run_probe(boot, "pvclock", 2, CPU)
 
     def test_exceptions_and_interrupts_without_end_come_right(boot):
-        run_probe(boot, "storm", 2, CPU)
+        run_probe(boot, "faults", 2, CPU)
 
 
 def test_all_hostile_guests_at_once_do_not_disturb_a_Linux_guest(boot):

@@ -6,18 +6,17 @@ import re
 import pytest
 from machine import ARCH, BOARD, tiny
 
-if ARCH == "x86_64":
-    pytest.skip("test_hostile.py runs x86_64's probes; the common ones have not all been brought there", allow_module_level=True)
-
 # Those of tests/guest/common/probes, then each architecture's.
 PROBES = ("storm", "power", "code", "clocks", "switches") + {
     "aarch64": ("bounds", "registers", "irqlives", "debug"),
     "riscv64": ("bounds", "registers", "irqlives", "hsm", "paging"),
+    "x86_64": ("patches", "pvclock"),
 }[ARCH]
 # The long sweeps run on one CPU of the VM; test_hostile.py has them on one and two vCPUs.
 SWEEPS = {
     "aarch64": ("memory-4", "sysregs-4", "caches-4", "counters-4", "calls-1", "state-1", "state-2", "state-4"),
     "riscv64": ("memory-4", "sysregs-4"),
+    "x86_64": ("memory-4", "sysregs-4", "calls-1", "faults-1", "faults-2", "faults-4"),
 }[ARCH]
 FIRMWARE = ("interrupts", "psci") if ARCH == "aarch64" else ("interrupts",)
 HOSTILE = SWEEPS + tuple(f"{program}-{cpus}" for program in FIRMWARE for cpus in (1, 2, 4)) + ("calls-2", "calls-4")
@@ -33,6 +32,7 @@ MACHINES = {
         ("virt,aia=aplic-imsic,aia-guests=3", "rva23s64", ("sysregs-1", "bounds-2", "interrupts-2")),
         ("virt,aia=aplic-imsic,aia-guests=7", "max", ("irqlives-2", "storm-2", "switches-2", "registers-1")),
     ),
+    "x86_64": ((BOARD, "EPYC", ()), ("q35", "max,-x2apic", ())),
 }[ARCH]
 
 

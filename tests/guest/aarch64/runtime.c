@@ -262,3 +262,7 @@ u64 ticks_of_ms(u64 ms) {
 u64 ram_size(u64 machine) {
     return fdt_ram_size(machine);
 }
+
+struct extent machine_told(u64 machine) {
+    return fdt_extent(machine);
+}

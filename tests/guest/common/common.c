@@ -174,6 +174,10 @@ u64 fdt_ram_size(u64 dtb) { // "reg" has two cells each
     return reg ? (u64)big_endian(reg + 8) << 32 | big_endian(reg + 12) : 0;
 }
 
+struct extent fdt_extent(u64 dtb) { // and the page that it begins on
+    return (struct extent){dtb & ~0xfffull, dtb + big_endian((const u8 *)dtb + 4) + 8};
+}
+
 // ── CPUs ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 u64 cpu_count(void) {
     u64 n = 0;

@@ -8,12 +8,17 @@
 
 enum { CPUS_MAX = 16 };
 
+struct extent {
+    u64 base, end;
+};
+
 // Each program's own.
 void guest_main(u64 machine); // the device tree, or Linux's zero page
 void secondary_main(u64 context);
 
-// The size of the memory that the device tree tells of.
+// The size of the memory that the device tree tells of; and its own place.
 u64 fdt_ram_size(u64 dtb);
+struct extent fdt_extent(u64 dtb);
 // The value of a property of the first node whose name begins like that ("": of any node); nullptr: there is none.
 const u8 *fdt_find(u64 dtb, const char *node, const char *property);
 
@@ -48,6 +53,8 @@ extern char __image_start[], __image_end[];
 
 // The size of the memory, by what guest_main was given.
 u64 ram_size(u64 machine);
+// Where the boot loader has left what tells of the machine.
+struct extent machine_told(u64 machine);
 [[noreturn]] void machine_off(void);
 [[noreturn]] void machine_reset(void);
 // Points the exception vector to where nothing is, and jumps there.
@@ -61,11 +68,11 @@ void uart_wait(void);
 // CPUs. cpu_index() is in machine.h.
 // Starts another CPU at secondary_main(context): 0, or the firmware's error.
 s64 cpu_start(u64 cpu, u64 context);
-s64 cpu_status(u64 cpu);    // 0: on, 1: off, more: on its way; negative: there is no such CPU
-void cpu_stop(void);        // this one; returns only if it was refused
-void cpu_yield(void);       // to another vCPU of the same pCPU
-bool cpu_began_right(void); // what this CPU found when it came on is what the firmware's specification says
-void wait_for_interrupt(void);
+s64 cpu_status(u64 cpu);       // 0: on, 1: off, more: on its way; negative: there is no such CPU
+void cpu_stop(void);           // this one; returns only if it was refused
+void cpu_yield(void);          // to another vCPU of the same pCPU
+bool cpu_began_right(void);    // what this CPU found when it came on is what the firmware's specification says
+void wait_for_interrupt(void); // also with interrupts masked; whether it is taken then is the architecture's
 
 // Time
 u64 now(void);

@@ -5,6 +5,7 @@
 
 #include "types.h"
 
+#define RAM 0ull
 #define LAPIC 0xfee00000ull
 #define IOAPIC 0xfec00000ull
 
@@ -26,7 +27,7 @@ enum { PIN_PIT = 2, PIN_COM1 = 4, PIN_CMOS = 8 };
 
 // Exceptions, and the vectors that the programs use.
 enum { X86_DE = 0, X86_DB = 1, X86_NMI = 2, X86_BP = 3, X86_UD = 6, X86_NM = 7, X86_DF = 8, X86_GP = 13, X86_PF = 14 };
-enum { VECTOR_COM1 = 0x34, VECTOR_TIMER = 0x40, VECTOR_IPI = 0x50, VECTOR_SPURIOUS = 0xff };
+enum { VECTOR_COM1 = 0x34, VECTOR_TIMER = 0x40, VECTOR_IPI = 0x50, VECTOR_SPURIOUS = 0xff }; // IPIs: + their numbers
 
 // Registers of the local APIC's page; an x2APIC's MSR is 0x800 + offset / 16.
 enum {
@@ -77,6 +78,16 @@ struct trap {
     u64 count; // since it was last zeroed
     u64 vector, error, rip, cr2;
 };
+
+// What a CPU found when it came on. start.S knows the layout.
+struct began {
+    u32 others; // the registers that begin as 0, or-ed; of the first CPU the flags
+    u32 cr0, cr4, edx;
+    u16 cs, data;          // the other selectors, or-ed
+    u32 svr, tpr, waiting; // of its APIC: requested or in service, and timers
+};
+static_assert(sizeof(struct began) == 32);
+extern struct began began[];
 
 extern struct trap trap; // the last exception, of the CPU that expects some
 // Where it goes on after an exception; 0: it is a failure that ends the program.
@@ -172,6 +183,12 @@ u32 ioapic_read(u32 reg);
 void ioapic_write(u32 reg, u32 value);
 void ioapic_route(u32 pin, u32 low, u32 dest);
 u64 acpi_cpus(void); // by ACPI
+// INIT and SIPI, whatever the CPU does: it goes to secondary_main(context).
+void cpu_restart(u64 cpu, u64 context);
+// Called by start.S and by exceptions.
+void cpu_came_on(u64 cpu);
+void cpu_nmi(struct frame *frame);
+void interrupt_taken(u32 vector);
 u64 tsc_hz(void);
 void irqs_on(void);
 void irqs_off(void);

@@ -1,17 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "guest.h"
 
-enum { TRAMPOLINE = 0x8000 };
-
 struct trap trap;
-volatile u64 trap_resume, ring0_rsp, irq_count[256], irq_total, nmi_count;
-volatile u8 irq_cpu[256];
-void (*irq_hook)(u32 vector);
-static volatile u64 contexts[CPUS_MAX];
+volatile u64 trap_resume, ring0_rsp, nmi_count;
 static u64 zero_page;
 
-extern char vectors[], trampoline[], trampoline_end[];
-extern u32 trampoline_cr3;
+extern char vectors[];
 
 // ── Console ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 void uart_put(char c) {
@@ -59,6 +53,12 @@ u64 ram_size(u64 zp) {
     return low + high;
 }
 
+// The boot loader leaves everything between the ROMs' place and 1 MiB.
+struct extent machine_told(u64 machine) {
+    (void)machine;
+    return (struct extent){0xe0000, 0x100000};
+}
+
 u64 acpi_cpus(void) {
     u64 xsdt = get(get(zero_page + 0x70, 8) + 24, 8), count = 0;
     for (u64 at = xsdt + 36; at < xsdt + get(xsdt + 4, 4); at += 8) {
@@ -72,30 +72,6 @@ u64 acpi_cpus(void) {
 }
 
 // ── Power ───────────────────────────────────────────────────────────────────────────────────────────────────────────
-u64 cpu_context(void);
-// Only whether there is such a CPU: nothing on a PC tells which of them are on.
-s64 cpu_status(u64 cpu) {
-    return cpu < acpi_cpus() ? 0 : -1;
-}
-
-u64 cpu_context(void) {
-    return contexts[cpu_index()];
-}
-
-s64 cpu_start(u64 cpu, u64 context) {
-    if (cpu >= acpi_cpus())
-        return -1;
-    contexts[cpu] = context;
-    for (u64 i = 0; i < (u64)(trampoline_end - trampoline); i++)
-        ((volatile char *)TRAMPOLINE)[i] = trampoline[i];
-    u64 cr3;
-    __asm__ volatile("mov %%cr3, %0" : "=r"(cr3));
-    *(volatile u32 *)(TRAMPOLINE + ((char *)&trampoline_cr3 - trampoline)) = (u32)cr3;
-    apic_icr((u32)cpu, ICR_INIT | ICR_ASSERT);
-    apic_icr((u32)cpu, ICR_STARTUP | ICR_ASSERT | TRAMPOLINE >> 12);
-    return 0;
-}
-
 void machine_off(void) {
     out8(PORT_SLEEP, 5 << 2 | 1 << 5);
     for (;;)
@@ -114,10 +90,6 @@ void jump_into_nowhere(void) {
     __builtin_unreachable();
 }
 
-void wait_for_interrupt(void) {
-    __asm__ volatile("hlt" ::: "memory");
-}
-
 // ── Exceptions ──────────────────────────────────────────────────────────────────────────────────────────────────────
 static void gate(u32 vector) {
     u64 at = (u64)vectors + 16 * vector;
@@ -133,29 +105,21 @@ void runtime_init(u64 cpu, u64 zp) {
             gate(vector);
         __asm__ volatile("lidt %0" ::"m"(idt_pointer));
     }
+    cpu_came_on(cpu);
     apic_write(APIC_SVR, 0x100 | VECTOR_SPURIOUS);
     apic_write(APIC_TPR, 0);
 }
 
-static void interrupt(u32 vector) {
-    irq_count[vector]++;
-    irq_cpu[vector] = (u8)cpu_index();
-    irq_total++;
-    if (irq_hook)
-        irq_hook(vector);
-    if (vector != VECTOR_SPURIOUS)
-        apic_eoi();
-}
-
-// An exception is noted, and what expected it goes on.
+// An exception is noted, and what expected it goes on; one that nothing expects ends the program.
 void exception(struct frame *frame);
 void exception(struct frame *frame) {
     if (frame->vector == X86_NMI) {
         nmi_count++;
+        cpu_nmi(frame);
         return;
     }
     if (frame->vector >= 32) {
-        interrupt((u32)frame->vector);
+        interrupt_taken((u32)frame->vector);
         return;
     }
     trap.count++;
@@ -176,6 +140,10 @@ void exception(struct frame *frame) {
     trap_resume = 0;
 }
 
+void no_traps(void) {
+    CHECK("no_exception_came", trap.count == 0, "%u, vector %u, at %x", trap.count, trap.vector, trap.rip);
+}
+
 bool rdmsr_safe(u32 msr, u64 *value) {
     u32 low = 0, high = 0;
     trap.count = 0;
@@ -190,56 +158,21 @@ bool wrmsr_safe(u32 msr, u64 value) {
     return trap.count == 0;
 }
 
-// ── Interrupts ──────────────────────────────────────────────────────────────────────────────────────────────────────
-static bool x2apic(void) {
-    return rdmsr(MSR_APIC_BASE) & 1 << 10;
+// ── Code ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+// MOV EAX, imm32; RET
+void code_write(u32 *at, u64 value) {
+    volatile u8 *to = (volatile u8 *)at;
+    to[0] = 0xb8;
+    for (u32 i = 0; i < 4; i++)
+        to[1 + i] = (u8)(value >> 8 * i);
+    to[5] = 0xc3;
 }
 
-u32 apic_read(u32 reg) {
-    return x2apic() ? (u32)rdmsr(MSR_X2APIC + reg / 16) : read32(LAPIC + reg);
-}
-
-void apic_write(u32 reg, u32 value) {
-    if (x2apic())
-        wrmsr(MSR_X2APIC + reg / 16, value);
-    else
-        write32(LAPIC + reg, value);
-}
-
-void apic_icr(u32 dest, u32 low) {
-    if (x2apic()) {
-        wrmsr(MSR_X2APIC + APIC_ICR / 16, (u64)dest << 32 | low);
-        return;
-    }
-    write32(LAPIC + APIC_ICR_HIGH, dest << 24);
-    write32(LAPIC + APIC_ICR, low);
-}
-
-void apic_eoi(void) {
-    apic_write(APIC_EOI, 0);
-}
-
-u32 ioapic_read(u32 reg) {
-    write32(IOAPIC, reg);
-    return read32(IOAPIC + 0x10);
-}
-
-void ioapic_write(u32 reg, u32 value) {
-    write32(IOAPIC, reg);
-    write32(IOAPIC + 0x10, value);
-}
-
-void ioapic_route(u32 pin, u32 low, u32 dest) {
-    ioapic_write(0x11 + 2 * pin, dest << 24);
-    ioapic_write(0x10 + 2 * pin, low);
-}
-
-void irqs_on(void) {
-    __asm__ volatile("sti" ::: "memory");
-}
-
-void irqs_off(void) {
-    __asm__ volatile("cli" ::: "memory");
+u64 code_run(const u32 *at) {
+    u32 eax;
+    (void)cpuid(0, 0); // serializes, as code that another CPU has written needs
+    __asm__ volatile("call *%1" : "=a"(eax) : "r"(at) : "memory");
+    return eax;
 }
 
 // ── Time ────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -253,4 +186,35 @@ u64 now(void) {
 
 u64 ticks_of_ms(u64 ms) {
     return tsc_hz() / 1000 * ms;
+}
+
+static u32 cmos(u8 index) {
+    out8(PORT_CMOS, index);
+    return in8(PORT_CMOS + 1);
+}
+
+static u32 cmos_digits(u8 index) {
+    u32 v = cmos(index);
+    return (v >> 4) * 10 + (v & 0xf);
+}
+
+static u64 days_before(u64 year, u64 month) { // since 1970, which is year 0
+    static const u16 days[] = {0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334};
+    u64 leaps = (year + 1) / 4 + (year % 4 == 2 && month > 2); // good until 2100
+    return 365 * year + days[(month - 1) % 12] + leaps;
+}
+
+u64 rtc_seconds(void) {
+    u64 second, minute, hour, day, month, year;
+    do {
+        while (cmos(0x0a) & 0x80) // being updated
+            ;
+        second = cmos_digits(0);
+        minute = cmos_digits(2);
+        hour = cmos_digits(4);
+        day = cmos_digits(7);
+        month = cmos_digits(8);
+        year = cmos_digits(9);
+    } while ((cmos(0x0a) & 0x80) || cmos_digits(0) != second);
+    return ((days_before(year + 30, month) + day - 1) * 24 + hour) * 3600 + minute * 60 + second;
 }

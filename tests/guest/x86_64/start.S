@@ -9,6 +9,13 @@
 #define CODE32 0x18
 #define MSR_GS_BASE 0xc0000101
 #define MSR_EFER 0xc0000080
+#define BEGAN_SHIFT 5                   // struct began in machine.h
+#define BEGAN_OTHERS 0
+#define BEGAN_CR0 4
+#define BEGAN_CR4 8
+#define BEGAN_EDX 12
+#define BEGAN_CS 16
+#define BEGAN_DATA 18
 
     .section .head, "ax"
     .code64
@@ -36,16 +43,30 @@ setup_end:
     .org    head + 0x600                // the two sectors, and up to the entry point
     .global _start
 _start:
-    cld
+    mov     %cs, %r12d
+    mov     %ds, %r13d
+    mov     %es, %r14d
+    mov     %ss, %r15d
     lgdt    gdt_pointer(%rip)
     lidt    idt_pointer(%rip)
     mov     %rsi, %rbp
+    mov     %cr0, %rdx
     lea     __bss_start(%rip), %rdi
     lea     __bss_end(%rip), %rcx
     sub     %rdi, %rcx
     xor     %eax, %eax
+    cld
     rep stosb
     lea     stacks + (1 << STACK_SHIFT)(%rip), %rsp
+    pushfq
+    pop     %rax
+    lea     began(%rip), %rdi
+    mov     %eax, BEGAN_OTHERS(%rdi)    // among them the interrupt flag
+    mov     %edx, BEGAN_CR0(%rdi)
+    mov     %r12w, BEGAN_CS(%rdi)
+    or      %r14d, %r13d
+    or      %r15d, %r13d
+    mov     %r13w, BEGAN_DATA(%rdi)
     xor     %edi, %edi
     mov     %rbp, %rsi
     call    cpu_setup
@@ -78,7 +99,22 @@ cpu_setup:                              // edi: number
     .code16
     .global trampoline, trampoline_end, trampoline_cr3
 trampoline:
-    cli
+    or      %ecx, %eax                  // everything that INIT leaves as 0
+    or      %ebx, %eax
+    or      %esi, %eax
+    or      %edi, %eax
+    or      %ebp, %eax
+    or      %eax, %esp
+    mov     %edx, %ebp
+    mov     %cr0, %edi
+    mov     %cr4, %esi
+    mov     %ds, %eax
+    mov     %es, %ebx
+    mov     %ss, %ecx
+    or      %ecx, %eax
+    or      %eax, %ebx
+    shl     $16, %ebx
+    mov     %cs, %bx
     xor     %ax, %ax
     mov     %ax, %ds
     lgdtl   TRAMPOLINE + (trampoline_gdt - trampoline)
@@ -98,6 +134,7 @@ trampoline:
     mov     %eax, %cr3
     mov     $MSR_EFER, %ecx
     rdmsr
+    or      %eax, %esp
     or      $0x100, %eax                // LME
     wrmsr
     mov     %cr0, %eax
@@ -119,9 +156,19 @@ trampoline_end:
 
 secondary:
     lidt    idt_pointer(%rip)
+    mov     %ebx, %r8d
     mov     $1, %eax
     cpuid
     shr     $24, %ebx                   // the initial APIC id
+    mov     %ebx, %eax
+    shl     $BEGAN_SHIFT, %eax
+    lea     began(%rip), %rcx
+    add     %rax, %rcx
+    mov     %esp, BEGAN_OTHERS(%rcx)
+    mov     %edi, BEGAN_CR0(%rcx)
+    mov     %esi, BEGAN_CR4(%rcx)
+    mov     %ebp, BEGAN_EDX(%rcx)
+    mov     %r8d, BEGAN_CS(%rcx)        // and the data segments
     mov     %ebx, %edi
     lea     1(%rbx), %eax
     shl     $STACK_SHIFT, %eax
@@ -129,12 +176,7 @@ secondary:
     add     %rax, %rsp
     xor     %esi, %esi
     call    cpu_setup
-    call    cpu_context
-    mov     %rax, %rdi
-    call    secondary_main
-3:  cli
-    hlt
-    jmp     3b
+    call    secondary_begin
 
 // 256 entries of 16 bytes: a number on the stack, and an error code where the processor gives none.
     .balign 16
@@ -215,7 +257,9 @@ idt_pointer:
 
     .bss
     .balign 16
-    .global idt
+    .global idt, stacks, began
+began:
+    .skip   16 << BEGAN_SHIFT
 idt:
     .skip   256 * 16
 stacks:

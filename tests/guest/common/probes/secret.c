@@ -8,26 +8,25 @@ static u64 secret(u64 at) {
     return ~0x5ec3e7ull * 0x9e3779b97f4a7c15 + (at & 0xffff);
 }
 
-static u64 read_big_endian(u64 at) {
-    u32 v = *(const u32 *)at;
-    return __builtin_bswap32(v);
+static bool within(u64 at, struct extent e) {
+    return at >= e.base && at < e.end;
 }
 
 void secondary_main(u64 context) {
     (void)context;
 }
 
-void guest_main(u64 dtb) {
-    u64 end = RAM + ram_size(dtb), fdt_end = dtb + read_big_endian(dtb + 4);
-    u64 image = (u64)__image_start & ~0xfffull, image_end = ((u64)__image_end + 0xfff) & ~0xfffull;
+void guest_main(u64 machine) {
+    u64 end = RAM + ram_size(machine);
+    const struct extent told = machine_told(machine);
+    const struct extent image = {(u64)__image_start & ~0xfffull, ((u64)__image_end + 0xfff) & ~0xfffull};
     u64 found = 0, dirty = 0, first = 0, other = 0;
     for (u64 at = RAM; at < end; at += 8) {
         u64 v = *(const volatile u64 *)at;
         if (v == 0)
             continue;
         found += v == secret(at) || v == secret(at & 0xfff);
-        bool known = (at >= image && at < image_end) || (at >= (dtb & ~0xfffull) && at < fdt_end + 8);
-        if (!known && dirty++ == 0) {
+        if (!within(at, image) && !within(at, told) && dirty++ == 0) {
             first = at;
             other = v;
         }
@@ -36,7 +35,7 @@ void guest_main(u64 dtb) {
     CHECK("memory_that_nothing_was_loaded_to_is_zero", dirty == 0, "%u words, first at %x: %x", dirty, first, other);
     u64 count = 0;
     for (u64 at = RAM; at < end; at += 8)
-        if (!(at >= image && at < image_end) && !(at >= (dtb & ~0xfffull) && at < fdt_end + 8)) {
+        if (!within(at, image) && !within(at, told)) {
             *(volatile u64 *)at = secret(at);
             count++;
         }

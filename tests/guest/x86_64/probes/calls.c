@@ -98,28 +98,28 @@ static void one_life_after_another(void) {
     for (; number <= 30; number++)
         for (u64 cpu = 1; cpu < cpus; cpu++) {
             spin = number & 1; // stopped in a loop, and in a halt for ever
-            (void)cpu_start(cpu, number);
+            cpu_restart(cpu, number);
             lost += !life(cpu, number);
         }
     CHECK("a_CPU_starts_anew_by_INIT_and_SIPI_whatever_it_does", lost == 0, "%u did not", lost);
     if (cpus == 1)
         return;
     apic_icr(1, ICR_STARTUP | ICR_ASSERT | 0x8); // it runs: ignored
-    (void)cpu_start(1, 100);
+    cpu_restart(1, 100);
     apic_icr(1, ICR_STARTUP | ICR_ASSERT | 0x8); // twice, as software does
     CHECK("a_second_SIPI_is_ignored", life(1, 100), "%u", lives[1]);
     for (u32 i = 0; i < 200; i++) {
         apic_icr(1, ICR_INIT | ICR_ASSERT);
         apic_icr(1, (i & 1 ? ICR_STARTUP : ICR_INIT) | ICR_ASSERT | 0x8);
     }
-    (void)cpu_start(1, 200);
+    cpu_restart(1, 200);
     CHECK("a_storm_of_INITs_is_survived", life(1, 200), "%u", lives[1]);
     apic_icr(1, ICR_INIT | ICR_ASSERT);
     for (u32 vector = 0x60; vector < 0x100; vector += 7) { // it starts where nothing of ours is, and does what it finds
         apic_icr(1, ICR_STARTUP | ICR_ASSERT | vector);
         apic_icr(1, ICR_INIT | ICR_ASSERT);
     }
-    (void)cpu_start(1, 300);
+    cpu_restart(1, 300);
     CHECK("a_SIPI_to_nowhere_is_survived", life(1, 300), "%u", lives[1]);
 }
 

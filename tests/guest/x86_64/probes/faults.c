@@ -89,5 +89,5 @@ void guest_main(u64 zero_page) {
     for (u64 cpu = 0; cpu < cpus; cpu++)
         none += taken[cpu] == 0;
     CHECK("every_CPU_has_taken_interrupts", none == 0, "%u have not", none);
-    say("storm: %u sent, %u taken by the first CPU\n", sent[0], taken[0]);
+    say("faults: %u sent, %u taken by the first CPU\n", sent[0], taken[0]);
 }
