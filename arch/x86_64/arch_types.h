@@ -41,7 +41,7 @@ enum x86_reg { // as instructions number them
 
 // How a vCPU starts.
 enum x86_start {
-    X86_START_REAL,   // real mode at entry (a multiple of 4 KiB below 1 MiB), CS = entry >> 4
+    X86_START_REAL,   // real mode at entry (a multiple of 16 below 1 MiB), CS = entry >> 4
     X86_START_PVH32,  // 32-bit protected mode without paging, flat segments, EBX = arg
     X86_START_LONG64, // 64-bit mode with vm->arch.start_cr3 and start_gdt, RSI = arg
 };

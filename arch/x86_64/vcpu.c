@@ -72,7 +72,7 @@ static void set_flat(struct vcpu *v, u16 code_attributes) {
 }
 
 static void start_real(struct vcpu *v, u64 entry) {
-    const struct x86_segment_state code = {(u16)(entry >> 4), ATTR_CODE16, 0xffff, entry & 0xff000};
+    const struct x86_segment_state code = {(u16)(entry >> 4), ATTR_CODE16, 0xffff, entry & 0xffff0};
     virt->set_segment(v, SEG_CS, &code);
     v->arch.rip = 0;
 }
