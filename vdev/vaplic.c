@@ -107,16 +107,20 @@ static void set_enabled(struct vaplic *a, u32 id, bool on) {
 }
 
 static void set_mode(struct vaplic *a, u32 id, u32 value) {
-    u8 mode = value & SOURCECFG_SM; // bit 10 would delegate it to a domain below: there is none
+    u8 mode = value & SOURCECFG_SM, old = a->mode[id]; // bit 10 would delegate it to a domain below: there is none
     bool before = rectified(a, id);
     a->mode[id] = mode == 2 || mode == 3 || (value & BIT(10)) ? INACTIVE : mode;
+    bool now = rectified(a, id), level = is_level(a, id);
     if (a->mode[id] == INACTIVE) {
         put(a->pending, id, false);
         put(a->enabled, id, false);
         a->target[id] = 0;
-    } else if (rectified(a, id) && !before) {
+    } else if (now &&
+               (!before || (level && mode != old))) { // a level that is up, whatever its edge has led to (§4.5.2)
         put(a->pending, id, true);
         deliver(a, id);
+    } else if (!now && level) { // never pending (§4.7)
+        put(a->pending, id, false);
     }
 }
 

@@ -134,14 +134,17 @@ static void model_enable(u32 id, bool on) {
 
 static void model_mode(u32 id, u32 value) {
     u8 mode = value & 0x400 || (value & 7) == 2 || (value & 7) == 3 ? 0 : value & 7;
+    u8 old = model.source[id].mode;
     bool before = seen(id);
     model.source[id].mode = mode;
     if (mode == 0) {
         model.source[id].pending = model.source[id].enabled = false;
         model.source[id].hart = model.source[id].identity = 0;
-    } else if (seen(id) && !before) {
+    } else if (seen(id) && (!before || (mode >= HIGH && mode != old))) {
         model.source[id].pending = true;
         forward(id);
+    } else if (!seen(id) && mode >= HIGH) {
+        model.source[id].pending = false;
     }
 }
 

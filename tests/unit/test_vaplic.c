@@ -123,6 +123,36 @@ static void falling_edges_and_low_levels_are_the_other_way_round(void **state) {
     assert_int_equal(last_identity, 2);
 }
 
+static void a_source_of_another_mode_has_the_input_of_that_mode(void **state) {
+    (void)state;
+    use(UART, RISE, 0, 5);
+    put(CLRIENUM, UART);
+    vaplic_set(aplic, UART, true);
+    vaplic_set(aplic, UART, false);
+    put(4 * UART, FALL); // the edge that came stays pending
+    assert_int_equal(get(SETIP), BIT(UART));
+    assert_int_equal(get(CLRIP), BIT(UART));
+    put(4 * UART, HIGH); // a level that is down is never pending
+    assert_int_equal(get(SETIP), 0);
+    assert_int_equal(get(CLRIP), 0);
+    put(4 * UART, LOW);
+    assert_int_equal(get(SETIP), BIT(UART));
+}
+
+static void an_edge_that_was_sent_is_an_interrupt_again_as_a_level(void **state) {
+    (void)state;
+    use(UART, RISE, 0, 5);
+    vaplic_set(aplic, UART, true);
+    assert_int_equal(sent, 1);
+    put(4 * UART, RISE);
+    assert_int_equal(sent, 1);
+    put(4 * UART, HIGH); // up from the start: no rise would ever come
+    assert_int_equal(sent, 2);
+    put(4 * UART, HIGH);
+    put(4 * UART, RISE); // no edge
+    assert_int_equal(sent, 2);
+}
+
 static void an_inactive_source_has_no_bits(void **state) {
     (void)state;
     use(UART, RISE, 2, 9);
@@ -189,6 +219,8 @@ int main(void) {
         T(what_comes_while_disabled_is_sent_once_enabled_or_forgotten_with_its_level),
         T(nothing_is_sent_before_the_domain_delivers),
         T(falling_edges_and_low_levels_are_the_other_way_round),
+        T(a_source_of_another_mode_has_the_input_of_that_mode),
+        T(an_edge_that_was_sent_is_an_interrupt_again_as_a_level),
         T(an_inactive_source_has_no_bits),
         T(genmsi_sends_what_it_says),
         T(sources_that_do_not_exist_are_ignored),
