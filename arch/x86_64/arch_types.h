@@ -69,6 +69,7 @@ enum {                  // arch_vcpu.work, before the next entry
     X86_WORK_EVENT = 2, // `event` is to be injected
     X86_WORK_FLUSH = 4, // the guest's translations are to be forgotten
     X86_WORK_MORE = 8,  // of an instruction that takes several accesses
+    X86_WORK_TAG = 16,  // SVM: a new address space identifier is to be taken
 };
 
 // The guest's registers. entry.S knows the layout of the first part.

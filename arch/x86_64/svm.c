@@ -135,7 +135,8 @@ static void reset_done(struct vcpu *v) {
 // invalidates elsewhere stays here. So a vCPU that comes from another CPU, was reset, or whose VM's stage 2 has lost a
 // mapping takes a new one, which is empty; after the last one the whole TLB is emptied (TLB_CONTROL 1, which forgets
 // all ASIDs) and a new generation begins. All vCPUs whose ASID is of an earlier generation take new ones before they
-// run here again: none of them is between here and its entry, since one at a time is loaded.
+// run here again. Only right before an entry: one that is taken at the load may never get there (the vCPU's access is
+// finished first, and another one may be loaded meanwhile), and whoever has the next ASID would find the TLB full.
 static void asid_take(struct vcpu *v, struct cpu *cpu) {
     struct arch_vcpu *a = &v->arch;
     struct vmcb *c = vmcb_of(v);
@@ -157,7 +158,7 @@ static void load(struct vcpu *v) {
     a->host_control = (u64) & ((struct svm_cpu *)cpu->arch.virt)->host;
     if (a->asid_cpu != cpu || a->asid_generation != cpu->arch.asid_generation ||
         a->tlb_generation != atomic_load_explicit(&v->vm->arch.tlb_generation, memory_order_acquire))
-        asid_take(v, cpu);
+        a->work |= X86_WORK_TAG;
 }
 
 static void save(struct vcpu *v) {
@@ -285,7 +286,9 @@ static void step_flags(struct vcpu *v, struct vmcb *c) {
         c->event = a->event;
         a->undo = true;
     }
-    if (a->work & X86_WORK_FLUSH)
+    if (a->work & X86_WORK_TAG)
+        asid_take(v, cpu_self());
+    else if (a->work & X86_WORK_FLUSH)
         flush(v);
     a->work = 0;
 }
