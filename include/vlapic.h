@@ -132,6 +132,11 @@ static inline s32 vlapic_deliverable(const struct vlapic *l) {
 }
 // The processor takes `vector`, which vlapic_deliverable() has named.
 void vlapic_accept(struct vlapic *l, u32 vector);
+// The same in two parts, for a processor that has `vector` before it and takes it by itself while the guest runs, which
+// is known only when it comes out. Meanwhile it is no request: its handler may long have run when the next one of the
+// same vector comes, which must not be taken for this one.
+void vlapic_offer(struct vlapic *l, u32 vector);
+void vlapic_offered(struct vlapic *l, u32 vector, bool taken);
 static inline bool vlapic_nmi_pending(const struct vlapic *l) {
     return atomic_load_explicit(&l->nmi, memory_order_relaxed);
 }

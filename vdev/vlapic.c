@@ -191,11 +191,26 @@ static s32 highest_request(const struct vlapic *l) {
     return -1;
 }
 
-void vlapic_accept(struct vlapic *l, u32 vector) {
-    atomic_fetch_and_explicit(&l->irr[vector / 64], ~bit_of(vector), memory_order_relaxed);
+static void serve(struct vlapic *l, u32 vector) {
     l->isr[vector / 64] |= bit_of(vector);
     l->in_service = vector; // it was above everything that is
     l->pending = highest_request(l);
+}
+
+void vlapic_accept(struct vlapic *l, u32 vector) {
+    vlapic_offer(l, vector);
+    serve(l, vector);
+}
+
+void vlapic_offer(struct vlapic *l, u32 vector) {
+    atomic_fetch_and_explicit(&l->irr[vector / 64], ~bit_of(vector), memory_order_relaxed);
+}
+
+void vlapic_offered(struct vlapic *l, u32 vector, bool taken) {
+    if (taken)
+        serve(l, vector);
+    else // pending has named it all the while
+        atomic_fetch_or_explicit(&l->irr[vector / 64], bit_of(vector), memory_order_relaxed);
 }
 
 bool vlapic_eoi(struct vlapic *l) {

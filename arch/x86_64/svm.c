@@ -251,15 +251,20 @@ static void mode(struct vcpu *v, struct x86_mode *out) {
         c->cr_writes |= SVM_CR8;
     else
         c->cr_writes &= (u16)~SVM_CR8;
-    return vector < 0 ? 0 : SVM_V_IRQ | SVM_V_IGN_TPR | SVM_V_PRIORITY | field_set(SVM_V_VECTOR, (u64)vector);
+    if (vector < 0)
+        return 0;
+    vlapic_offer(l, (u32)vector);
+    return SVM_V_IRQ | SVM_V_IGN_TPR | SVM_V_PRIORITY | field_set(SVM_V_VECTOR, (u64)vector);
 }
 
 // What the guest did to its TPR and its virtual interrupt while it ran.
 [[gnu::noinline]] static void interrupts_out(struct vcpu *v, struct vmcb *c, u64 before, u64 after) {
     struct vlapic *l = vlapic_of(v);
-    if ((before & SVM_V_IRQ) && !(after & SVM_V_IRQ)) {
-        vlapic_accept(l, (u32)field_get(SVM_V_VECTOR, before));
-        c->cr_writes &= (u16)~SVM_CR8; // again if another one is pending
+    if (before & SVM_V_IRQ) {
+        const bool taken = !(after & SVM_V_IRQ);
+        vlapic_offered(l, (u32)field_get(SVM_V_VECTOR, before), taken);
+        if (taken)
+            c->cr_writes &= (u16)~SVM_CR8; // again if another one is pending
     }
     if ((before ^ after) & SVM_V_TPR)
         vlapic_set_tpr(l, (u32)(after & SVM_V_TPR) << 4);
@@ -421,7 +426,7 @@ static bool exit_iret(struct vcpu *v, struct vmcb *c) {
         guest_gp(v);
         return true;
     case SVM_EXIT_SHUTDOWN:
-        return exit_triple_fault(v, exit);
+        return exit_triple_fault(v, c->idtr.limit, exit);
     default:
         if ((u32)c->exit_code == SVM_EXIT_INVALID || c->exit_code > SVM_EXIT_NPF) {
             exit->kind = VEXIT_FAIL_ENTRY;
@@ -476,7 +481,7 @@ static void run(struct vcpu *v, struct vexit *exit) {
         exit->ticks = arch_ticks();
         a->gpr[X86_RAX] = c->rax;
         a->rip = c->rip;
-        if (unlikely((c->vintr ^ vintr) & (SVM_V_IRQ | SVM_V_TPR)))
+        if (unlikely(((c->vintr ^ vintr) & SVM_V_TPR) | (vintr & SVM_V_IRQ)))
             interrupts_out(v, c, vintr, c->vintr);
         if (unlikely(a->undo))
             undo(v, c);

@@ -244,6 +244,38 @@ static void x2apic_destinations_have_32_bits(void **state) {
         assert_int_equal(next(n), -1);
 }
 
+// A processor that was given a vector takes it by itself, and its handler may run before anybody hears of that.
+static void a_request_while_another_of_its_vector_is_being_offered_is_one_more(void **state) {
+    (void)state;
+    send(0, 1, 0x51);
+    assert_int_equal(next(1), 0x51);
+    vlapic_offer(lapic(1), 0x51);
+    forget();
+    send(0, 1, 0x51);
+    assert_int_equal(kicks[1], 1);
+    vlapic_offered(lapic(1), 0x51, true);
+    assert_int_equal(next(1), -1); // the first one is in service
+    put_by(1, EOI, 0);
+    take(1, 0x51);
+    put_by(1, EOI, 0);
+    assert_int_equal(next(1), -1);
+}
+
+static void an_offer_that_is_not_taken_is_a_request_again(void **state) {
+    (void)state;
+    send(0, 1, 0x51);
+    assert_int_equal(next(1), 0x51);
+    vlapic_offer(lapic(1), 0x51);
+    send(0, 1, 0x61);
+    send(0, 1, 0x51);
+    vlapic_offered(lapic(1), 0x51, false);
+    take(1, 0x61);
+    put_by(1, EOI, 0);
+    take(1, 0x51); // merged, as while it is requested
+    put_by(1, EOI, 0);
+    assert_int_equal(next(1), -1);
+}
+
 static void an_nmi_passes_everything_by(void **state) {
     (void)state;
     put_by(2, TPR, 0xff);
@@ -563,6 +595,8 @@ int main(void) {
         T(logical_destinations_by_cluster),
         T(lowest_priority_goes_to_one_that_can_take_it),
         T(x2apic_destinations_have_32_bits),
+        T(a_request_while_another_of_its_vector_is_being_offered_is_one_more),
+        T(an_offer_that_is_not_taken_is_a_request_again),
         T(an_nmi_passes_everything_by),
         T(init_and_sipi_are_power_calls),
         T(init_of_the_first_vcpu_resets_the_machine),
