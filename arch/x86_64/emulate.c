@@ -197,7 +197,7 @@ static void advance(struct vcpu *v, const struct x86_insn *insn, u32 reg, s64 by
 }
 
 // One element is done. A repeated instruction stays where it is until the count, or the comparison, says otherwise;
-// interrupts come between its elements.
+// interrupts come between its elements, and a single step's trap behind each.
 static void string_done(struct vcpu *v) {
     struct x86_emulation *e = &v->arch.emulation;
     const struct x86_insn *insn = &e->insn;
@@ -212,8 +212,11 @@ static void string_done(struct vcpu *v) {
         advance(v, insn, X86_RCX, -1);
         bool compares = insn->op == X86_OP_CMPS || insn->op == X86_OP_SCAS;
         bool ends = compares && !(rflags & FLAG_ZF) == insn->rep;
-        if ((guest_gpr(v, X86_RCX) & size_mask(insn->address_size)) && !ends)
-            return;
+        if ((guest_gpr(v, X86_RCX) & size_mask(insn->address_size)) && !ends) {
+            if (!(rflags & RFLAGS_TF))
+                return;
+            v->arch.next_rip = v->arch.rip;
+        }
     }
     guest_step(v);
 }

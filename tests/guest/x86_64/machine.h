@@ -6,6 +6,13 @@
 #include "types.h"
 
 #define RAM 0ull
+#define RFLAGS_TF (1ull << 8)
+#define RFLAGS_IF (1ull << 9)
+#define RFLAGS_RF (1ull << 16)
+#define DR6_RESET 0xffff0ff0ull
+#define DR6_BD (1ull << 13) // access to debug registers
+#define DR6_BS (1ull << 14) // single step
+#define DR7_RESET 0x400ull
 #define LAPIC 0xfee00000ull
 #define IOAPIC 0xfec00000ull
 
@@ -76,7 +83,7 @@ struct frame { // as start.S lays it down
 
 struct trap {
     u64 count; // since it was last zeroed
-    u64 vector, error, rip, cr2;
+    u64 vector, error, rip, rflags, cr2;
 };
 
 // What a CPU found when it came on. start.S knows the layout.
@@ -97,6 +104,7 @@ extern volatile u64 irq_count[256], irq_total;
 extern volatile u8 irq_cpu[256];     // the CPU that took it last
 extern void (*irq_hook)(u32 vector); // called before its end, unless it is null
 extern volatile u64 nmi_count;
+extern bool (*trap_hook)(struct frame *frame); // sees exceptions and NMIs first; true: that is all, it goes on
 extern u64 idt[512];
 extern struct [[gnu::packed]] {
     u16 limit;
@@ -166,6 +174,14 @@ static inline u64 rdmsr(u32 msr) {
 static inline void wrmsr(u32 msr, u64 value) {
     __asm__ volatile("wrmsr" ::"a"((u32)value), "d"((u32)(value >> 32)), "c"(msr) : "memory");
 }
+
+#define CR(name)                                                                                                       \
+    ({                                                                                                                 \
+        u64 v_;                                                                                                        \
+        __asm__ volatile("mov %%" #name ", %0" : "=r"(v_)::"memory");                                                  \
+        v_;                                                                                                            \
+    })
+#define SET_CR(name, value) __asm__ volatile("mov %0, %%" #name ::"r"((u64)(value)) : "memory") // DRs as well
 
 // Runs `code` with exceptions expected: it goes on behind, and trap.count says whether there was one.
 #define MAY_TRAP(code, ...)                                                                                            \

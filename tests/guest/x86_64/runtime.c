@@ -3,6 +3,7 @@
 
 struct trap trap;
 volatile u64 trap_resume, ring0_rsp, nmi_count;
+bool (*trap_hook)(struct frame *frame);
 static u64 zero_page;
 
 extern char vectors[];
@@ -113,6 +114,8 @@ void runtime_init(u64 cpu, u64 zp) {
 // An exception is noted, and what expected it goes on; one that nothing expects ends the program.
 void exception(struct frame *frame);
 void exception(struct frame *frame) {
+    if (frame->vector < 32 && trap_hook && trap_hook(frame))
+        return;
     if (frame->vector == X86_NMI) {
         nmi_count++;
         cpu_nmi(frame);
@@ -126,6 +129,7 @@ void exception(struct frame *frame) {
     trap.vector = frame->vector;
     trap.error = frame->error;
     trap.rip = frame->rip;
+    trap.rflags = frame->rflags;
     __asm__ volatile("mov %%cr2, %0" : "=r"(trap.cr2));
     if (!trap_resume) {
         fail("an exception", "%u at %x, error %x, address %x", frame->vector, frame->rip, frame->error, trap.cr2);

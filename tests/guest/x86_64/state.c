@@ -3,14 +3,6 @@
 // registers, MSRs, and what XSAVE knows.
 #include "guest.h"
 
-#define CR(name)                                                                                                       \
-    ({                                                                                                                 \
-        u64 v_;                                                                                                        \
-        __asm__ volatile("mov %%" #name ", %0" : "=r"(v_)::"memory");                                                  \
-        v_;                                                                                                            \
-    })
-#define SET_CR(name, value) __asm__ volatile("mov %0, %%" #name ::"r"((u64)(value)) : "memory")
-
 // Those of MOV, and the bits that hold any value while nothing uses them.
 #define MOVED(op)                                                                                                      \
     op(cr0, 0x50020) op(cr2, ~0ull) op(cr4, 0xcc) op(cr8, 0xf) op(dr0, ~0ull) op(dr1, ~0ull) op(dr2, ~0ull)            \
