@@ -341,7 +341,8 @@ static u32 prefixes(struct fuzz *f, u32 mode, u8 *to, u8 *repeat) {
 
 static bool is_prefix(u8 byte, u32 mode) {
     return (byte & 0xe7) == 0x26 || (byte & 0xfc) == 0x64 || byte == 0xf0 || (byte & 0xfe) == 0xf2 ||
-           (modes[mode] == 64 && ((byte & 0xf0) == 0x40 || byte == 0xd5 || byte == 0x62)); // the last: APX
+           byte == 0x62 || // EVEX: LLVM decodes APX of it in 32-bit code, too, where there is none
+           (modes[mode] == 64 && ((byte & 0xf0) == 0x40 || byte == 0xd5)); // the last: APX's REX2
 }
 
 int LLVMFuzzerInitialize(int *argc, char ***argv) {
