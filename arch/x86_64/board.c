@@ -140,6 +140,7 @@ void arch_probe(struct board *board) {
     u64 rsdp;
     board->uart = (struct board_uart){.kind = UART_16550, .base = UART_PORT, .size = 8, .reg_width = 1};
     uart_com_use(&board->uart);
+    uart_puts("\n"); // SeaBIOS and GRUB leave their last line open
     features_probe(board);
     if (bootinfo_read(&physical, (u64)boot_info, boot_magic, board, &rsdp, why, sizeof(why)) != 0)
         report_and_halt(why);
