@@ -7,6 +7,7 @@ EMULATOR = "qemu-system-aarch64"
 MACHINE = "virt,virtualization=on,gic-version=3"
 CPU = "cortex-a57,cntfrq=1000000000"
 LOAD_ADDRESS = 0x40200000  # where QEMU puts an Image
+LINK_ADDRESS = 0  # it is position independent
 CONSOLE = "ttyAMA0"
 RUNS = (Run("single"), Run("smp", smp=2, cpus=2))
 GROUPS = {"ipi": "smp", "cpu_on_call": "smp", "cpu_on_first": "smp"}  # the others are of "single"

@@ -7,6 +7,7 @@ EMULATOR = "qemu-system-riscv64"
 MACHINE = "virt"
 CPU = "rv64"
 LOAD_ADDRESS = 0x80200000  # where QEMU puts an Image
+LINK_ADDRESS = 0  # it is position independent
 CONSOLE = "ttyS0"
 RUNS = (
     Run("single"),

@@ -27,7 +27,7 @@ LLVM = os.environ.get("LLVM", "19")
 CACHE = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
 CACHE = os.environ.get("BULKHEAD_CACHE") or os.path.join(CACHE, "bulkhead")
 GUESTS = os.environ.get("BULKHEAD_GUESTS") or os.path.join(CACHE, "guests", ARCH)
-IMAGE = os.path.join(BUILD, ARCH, "bulkhead.bin")
+IMAGE = os.path.join(BUILD, ARCH, "bulkhead.elf" if ARCH == "x86_64" else "bulkhead.bin")
 ELF = os.path.join(BUILD, ARCH, "bulkhead.elf")
 GUEST = os.path.join(BUILD, ARCH, "bench", "bench.bin")
 HOST_COMMAND = os.path.join(BUILD, "host", "bulkhead")
@@ -62,7 +62,18 @@ def bundle(name, kernel, cmdline, cpus=1, smp=1, memory=GUEST_RAM, initrd=None, 
     return out
 
 
+def segments():
+    """Of the ELF file, what a boot loader takes: (address, bytes in the file, bytes in memory), ..."""
+    with open(ELF, "rb") as file:
+        elf = file.read()
+    at, each, count = struct.unpack_from("<Q", elf, 32)[0], *struct.unpack_from("<HH", elf, 54)
+    headers = [struct.unpack_from("<IIQQQQQQ", elf, at + each * i) for i in range(count)]
+    return [(header[4], header[5], header[6]) for header in headers if header[0] == 1]  # PT_LOAD
+
+
 def image_memory():
+    if IMAGE == ELF:
+        return max(address + memory for address, _, memory in segments()) - TARGET.LOAD_ADDRESS
     with open(IMAGE, "rb") as file:
         size = struct.unpack_from("<Q", file.read(64), 16)[0]
     if size == 0:
@@ -184,7 +195,7 @@ def measure_linux(name="linux"):
 
 
 def measure_image():
-    return {"image": os.path.getsize(IMAGE)}
+    return {"image": sum(file for _, file, _ in segments()) if IMAGE == ELF else os.path.getsize(IMAGE)}
 
 
 def measure_all():
@@ -261,10 +272,11 @@ def symbols():
 
 def symbolize(offsets):
     """For each offset the functions it belongs to, outermost first, the others inlined, and its line."""
+    base = TARGET.LINK_ADDRESS
     command = [f"llvm-symbolizer-{LLVM}", f"--obj={ELF}", "--output-style=GNU", "--functions=short", "--relativenames"]
     command += ["--addresses", "--pretty-print"]
     done = subprocess.run(
-        command, input="\n".join(f"{offset:#x}" for offset in offsets) + "\n", capture_output=True, text=True, check=True
+        command, input="\n".join(f"{base + offset:#x}" for offset in offsets) + "\n", capture_output=True, text=True, check=True
     )
     names = symbols()
     out, frames = {}, None
@@ -273,7 +285,7 @@ def symbolize(offsets):
         if not found:
             continue
         if found[1]:
-            frames = out[int(found[1], 16)] = []
+            frames = out[int(found[1], 16) - base] = []
         function = found[2]
         if function == "??":
             function = names[bisect.bisect(names, (int(found[1] or "0", 16), "~")) - 1][1]

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Marks for bench/plugin/count.c: an instruction that does nothing and that no compiler emits, MOVZ to XZR or LUI to
-// x0.
+// Marks for bench/plugin/count.c: an instruction that does nothing and that no compiler emits, MOVZ to XZR, LUI to
+// x0, or a NOP with an address that far from RAX.
 #pragma once
 
 #define MARK_BEGIN 0xbe01 // an operation begins

@@ -21,17 +21,22 @@ static inline void put_number(uint64_t n) {
     put(at);
 }
 
+// What follows a text in memory, or nullptr.
+static inline const char *after_in(const uint8_t *from, uint32_t size, const char *key) {
+    for (uint32_t at = 0; at < size; at++) {
+        uint32_t n = 0;
+        while (key[n] && at + n < size && from[at + n] == (uint8_t)key[n])
+            n++;
+        if (!key[n])
+            return (const char *)&from[at + n];
+    }
+    return nullptr;
+}
+
 // What follows a text anywhere in the device tree, whose command line is the only place that has it; or nullptr.
 static inline const char *after(const uint8_t *fdt, const char *key) {
     uint32_t size = (uint32_t)fdt[4] << 24 | (uint32_t)fdt[5] << 16 | (uint32_t)fdt[6] << 8 | fdt[7];
-    for (uint32_t at = 0; at < size; at++) {
-        uint32_t n = 0;
-        while (key[n] && at + n < size && fdt[at + n] == (uint8_t)key[n])
-            n++;
-        if (!key[n])
-            return (const char *)&fdt[at + n];
-    }
-    return nullptr;
+    return after_in(fdt, size, key);
 }
 
 static inline bool is(const char *word, const char *name) {
