@@ -21,11 +21,12 @@ enum {
     AT_PDPT = 0x5000,
     AT_DIRECTORIES = 0x6000, // four
     AT_CMDLINE = 0xa000,
-    DRAFT_SIZE = 0xb000,
-    DRAFT_ORDER = 4,
+    AT_RESET = 0x1fff0,
+    DRAFT_SIZE = 0x20000,
+    DRAFT_ORDER = 5,
 };
-static_assert(DRAFT_SIZE <= PAGE_SIZE << DRAFT_ORDER && PC_FIRMWARE + DRAFT_SIZE <= PC_HIGH);
-static_assert(CONFIG_CMDLINE_MAX < DRAFT_SIZE - AT_CMDLINE);
+static_assert(DRAFT_SIZE <= PAGE_SIZE << DRAFT_ORDER && PC_FIRMWARE + DRAFT_SIZE == PC_HIGH);
+static_assert(CONFIG_CMDLINE_MAX < AT_RESET - AT_CMDLINE);
 
 static void put(struct loader *l, u32 at, u64 value, u32 bytes) {
     for (u32 i = 0; i < bytes; i++)
@@ -208,7 +209,7 @@ static bool names_console(const char *cmdline) {
 // Linux has no way to find out that its console is COM1, as it does from a device tree's stdout-path.
 static void build_cmdline(struct loader *l) {
     static const char console[] = "console=ttyS0 ";
-    static_assert(sizeof(console) + CONFIG_CMDLINE_MAX <= DRAFT_SIZE - AT_CMDLINE);
+    static_assert(sizeof(console) + CONFIG_CMDLINE_MAX <= AT_RESET - AT_CMDLINE);
     const char *cmdline = l->cfg->boot.cmdline;
     char *to = (char *)l->draft + AT_CMDLINE;
     if (l->info.kind == IMAGE_LINUX_X86 && !names_console(cmdline)) {
@@ -218,11 +219,21 @@ static void build_cmdline(struct loader *l) {
     memcpy(to, cmdline, strlen(cmdline) + 1);
 }
 
+// Where a PC begins after a reset, and where software jumps to for one: Linux takes a machine of the hardware-reduced
+// model for one with EFI's reset, and finding none leaves it to the BIOS.
+static void build_reset(struct loader *l) {
+    // mov al, 6; mov dx, 0xcf9; out dx, al; hlt; jmp to the hlt
+    static const u8 code[] = {0xb0, PC_RESET_VALUE, 0xba, PC_RESET & 0xff, PC_RESET >> 8, 0xee, 0xf4, 0xeb, 0xfd};
+    static_assert(sizeof(code) <= DRAFT_SIZE - AT_RESET);
+    memcpy((u8 *)l->draft + AT_RESET, code, sizeof(code));
+}
+
 int boot_pc_build(struct loader *l, struct boot_pc *out) {
     const s64 acpi = acpi_gen(l->cfg->cpus, gpa(address(AT_ACPI)), l->draft, AT_ZERO_PAGE - AT_ACPI);
     BUG_ON(acpi < 0); // there is room for any VM's
     *out = (struct boot_pc){.cr3 = gpa(address(AT_PML4)), .gdt = gpa(address(AT_GDT))};
     build_cmdline(l);
+    build_reset(l);
     build_long_mode(l); // of use to one that leaves 32-bit mode, too
     if (l->protocol == BOOT_RAW && l->entry < PC_HIGH) {
         out->start = BOOT_PC_REAL;

@@ -73,10 +73,15 @@ bool exit_undefined(struct vcpu *v, u8 cpl, struct vexit *exit) {
     return true;
 }
 
-// A triple fault. That a fetch from where no memory is came first says more than that it has nowhere to go.
-bool exit_triple_fault(struct vcpu *v, struct vexit *exit) {
+// A triple fault. That a fetch from where no memory is came first says more than that it has nowhere to go. With a
+// table of interrupts in which there is none it was on purpose: a PC's CPU resets itself.
+bool exit_triple_fault(struct vcpu *v, u32 idt_limit, struct vexit *exit) {
     struct arch_vcpu *a = &v->arch;
     const bool fetch = a->fetch_fault == a->rip;
+    if (idt_limit == 0 && !fetch) {
+        exit->kind = VEXIT_SYSTEM_RESET;
+        return false;
+    }
     a->triple_fault = true;
     exit->kind = fetch ? VEXIT_PAGE_FAULT : VEXIT_FAULT;
     exit->exec = fetch;

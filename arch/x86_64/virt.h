@@ -135,7 +135,7 @@ bool exit_call(struct vcpu *v, u8 cpl, struct vexit *exit);
 // #UD came out: it may be the other vendor's instruction for a call.
 bool exit_undefined(struct vcpu *v, u8 cpl, struct vexit *exit);
 bool exit_halt(struct vcpu *v, struct vexit *exit);
-bool exit_triple_fault(struct vcpu *v, struct vexit *exit);
+bool exit_triple_fault(struct vcpu *v, u32 idt_limit, struct vexit *exit);
 bool exit_xsetbv(struct vcpu *v, u8 cpl);
 bool exit_cr4(struct vcpu *v, u64 value); // a write of CR4
 // IN or OUT of `size` bytes.

@@ -208,7 +208,7 @@ static bool serve(struct vcpu *v, u32 reason, bool vectoring, struct vexit *exit
         return true;
     case VMX_EXIT_TRIPLE_FAULT:
     case VMX_EXIT_TASK_SWITCH: // by hand in a world of 64 bits nobody does it: the guest cannot go on
-        return exit_triple_fault(v, exit);
+        return exit_triple_fault(v, (u32)vmcs_read(VMCS_GUEST_IDTR_LIMIT), exit);
     default:
         if (reason & VMX_ENTRY_FAILED)
             return fail_entry(exit, reason);

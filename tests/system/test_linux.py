@@ -79,6 +79,13 @@ def test_a_reboot_in_a_guest_restarts_it_while_the_other_goes_on(pair):
     restarted_meanwhile(pair, lambda: pair.send("reboot\r"))
 
 
+@pytest.mark.skipif(ARCH != "x86_64", reason="the others' kernels ask the firmware, which has one way")
+@pytest.mark.parametrize("way", ["acpi", "kbd", "pci", "bios", "triple"])
+def test_every_way_to_reset_a_PC_restarts_a_guest_while_the_other_goes_on(pair, way):
+    pair.in_guest("linux-a", f"echo {way} >/sys/kernel/reboot/type")
+    restarted_meanwhile(pair, lambda: pair.send("reboot\r"))
+
+
 def test_a_kernel_panic_with_reset_restarts_that_guest_while_the_other_goes_on(pair):
     def panic():
         pair.send("echo c >/proc/sysrq-trigger\r")

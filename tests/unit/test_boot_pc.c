@@ -293,6 +293,14 @@ static void a_high_raw_image_begins_in_protected_mode(void **state) {
     assert_int_equal(guest(l.arg, 4), 0x336ec578);
 }
 
+static void at_its_end_is_what_resets_a_pc(void **state) {
+    (void)state;
+    make_bzimage();
+    assert_int_equal(build(), 0);
+    assert_int_equal(guest(0xffff0, 8), 0xebf4ee0cf9ba06b0); // mov al, 6; mov dx, 0xcf9; out dx, al; hlt; jmp
+    assert_int_equal(guest(0xffff8, 8), 0xfd);
+}
+
 // ── Errors ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 static void what_does_not_fit_a_pc_is_said(void **state) {
     (void)state;
@@ -339,6 +347,7 @@ int main(void) {
         T(malformed_notes_are_no_entry_and_an_entry_outside_is_an_error),
         T(a_low_raw_image_begins_in_real_mode),
         T(a_high_raw_image_begins_in_protected_mode),
+        T(at_its_end_is_what_resets_a_pc),
         T(what_does_not_fit_a_pc_is_said),
         T(the_longest_command_line_and_most_cpus_fit),
     };
