@@ -73,6 +73,16 @@ bool exit_undefined(struct vcpu *v, u8 cpl, struct vexit *exit) {
     return true;
 }
 
+bool exit_trap(struct vcpu *v, u8 vector, struct vexit *exit) {
+    if (vector == VECTOR_AC)
+        guest_exception_error(v, vector, 0);
+    else
+        guest_exception(v, vector);
+    exit->kind = VEXIT_NONE;
+    arch_irq_poll();
+    return false;
+}
+
 // A triple fault. That a fetch from where no memory is came first says more than that it has nowhere to go. With a
 // table of interrupts in which there is none it was on purpose: a PC's CPU resets itself.
 bool exit_triple_fault(struct vcpu *v, u32 idt_limit, struct vexit *exit) {

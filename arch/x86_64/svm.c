@@ -99,8 +99,8 @@ static const struct vmcb_segment real_mode_data = {.attributes = 0x93, .limit = 
 static void reset(struct vcpu *v) {
     struct vmcb *c = vmcb_of(v);
     memset(c, 0, sizeof(*c));
-    c->exceptions = BIT(VECTOR_UD); // Intel's VMCALL
-    c->cr_writes = SVM_CR4;         // a guest must not switch on what is hidden from it
+    c->exceptions = EXCEPTIONS_OURS;
+    c->cr_writes = SVM_CR4; // a guest must not switch on what is hidden from it
     // Devices' interrupts are ours; SMIs are the firmware's, and INIT is not used while guests run.
     c->intercepts1 = SVM_INTR | SVM_NMI | SVM_RDPMC | SVM_CPUID | SVM_INVD | SVM_HLT | SVM_INVLPGA | SVM_IOIO |
                      SVM_MSR | SVM_SHUTDOWN;
@@ -115,7 +115,7 @@ static void reset(struct vcpu *v) {
     c->efer = EFER_SVME;
     c->rflags = RFLAGS_FIXED;
     c->rip = 0xfff0;
-    c->dr6 = 0xffff0ff0;
+    c->dr6 = DR6_RESET;
     c->dr7 = 0x400;
     c->pat = 0x0007040600070406;
     c->es = c->ss = c->ds = c->fs = c->gs = real_mode_data;
@@ -413,6 +413,15 @@ static bool exit_iret(struct vcpu *v, struct vmcb *c) {
         return exit_cr_write(v, c, (u32)c->exit_code & 15);
     case SVM_EXIT_UD:
         return exit_undefined(v, c->cpl, exit);
+    case SVM_EXIT_DB: // DR6 is as its handler is to find it
+        c->dr7 &= ~DR7_GD;
+        return exit_trap(v, VECTOR_DB, exit);
+    case SVM_EXIT_AC:
+        return exit_trap(v, VECTOR_AC, exit);
+    case SVM_EXIT_MC: // the exit has taken it
+        __asm__ volatile("int $18");
+        exit->kind = VEXIT_NONE;
+        return false;
     case SVM_EXIT_XSETBV:
         return !next_rip(v, c) || exit_xsetbv(v, c->cpl);
     case SVM_EXIT_INVD: // others' data must not be lost with it: as if nothing were in the caches

@@ -110,8 +110,23 @@ static inline void guest_set_edx_eax(struct vcpu *v, u64 value) {
 #define EVENT_VALID BIT(31)
 #define EVENT_ERROR BITS(63, 32)
 #define DR6_BS BIT(14) // a single step
-enum : u64 { EVENT_INTR = 0, EVENT_NMI = 2, EVENT_EXCEPTION = 3, EVENT_SOFT_INT = 4 };
-enum : u8 { VECTOR_DB = 1, VECTOR_NMI = 2, VECTOR_UD = 6, VECTOR_DF = 8, VECTOR_GP = 13, VECTOR_PF = 14 };
+#define DR6_RESET 0xffff0ff0ull
+#define DR7_GD BIT(13) // accesses to debug registers are faults
+enum : u64 { EVENT_INTR = 0, EVENT_NMI = 2, EVENT_EXCEPTION = 3, EVENT_SOFT_INT = 4, EVENT_INT1 = 5 };
+enum : u8 {
+    VECTOR_DB = 1,
+    VECTOR_NMI = 2,
+    VECTOR_UD = 6,
+    VECTOR_GP = 13,
+    VECTOR_PF = 14,
+    VECTOR_AC = 17,
+    VECTOR_MC = 18,
+};
+// Exceptions that take the guest out. #UD: the other vendor's instruction for a call. #DB and #AC: their delivery may
+// raise them anew (a watchpoint on the handler's stack, a stack that is not aligned), without an end and without an
+// instruction between them before which an interrupt would be taken: the guest would have the CPU for good. #MC: the
+// machine's fault, of which the guest knows nothing.
+#define EXCEPTIONS_OURS (BIT(VECTOR_DB) | BIT(VECTOR_UD) | BIT(VECTOR_AC) | BIT(VECTOR_MC))
 
 void guest_exception(struct vcpu *v, u8 vector); // one without an error code
 void guest_exception_error(struct vcpu *v, u8 vector, u32 error);
@@ -134,6 +149,8 @@ bool exit_msr(struct vcpu *v, bool write, struct vexit *exit);
 bool exit_call(struct vcpu *v, u8 cpl, struct vexit *exit);
 // #UD came out: it may be the other vendor's instruction for a call.
 bool exit_undefined(struct vcpu *v, u8 cpl, struct vexit *exit);
+// #DB or #AC came out, for the guest. The host's interrupts are taken before it has it.
+bool exit_trap(struct vcpu *v, u8 vector, struct vexit *exit);
 bool exit_halt(struct vcpu *v, struct vexit *exit);
 bool exit_triple_fault(struct vcpu *v, u32 idt_limit, struct vexit *exit);
 bool exit_xsetbv(struct vcpu *v, u8 cpl);
