@@ -173,7 +173,7 @@ void vlapic_icr_send(struct vcpu *v, u64 icr, bool x2) {
     } else if (m.mode == VLAPIC_STARTUP) {
         if (!shorthand_of_fixed)
             start_all(v, set, m.vector);
-    } else if (m.mode != VLAPIC_NMI && m.vector < VECTOR_MIN) {
+    } else if ((m.mode == VLAPIC_FIXED || m.mode == VLAPIC_LOWEST) && m.vector < VECTOR_MIN) {
         atomic_fetch_or_explicit(&vlapic_of(v)->errors_received, ESR_SEND_ILLEGAL, memory_order_relaxed);
         mark(vlapic_of(v));
     } else {

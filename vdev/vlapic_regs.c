@@ -145,8 +145,8 @@ static int reg_write(struct vlapic *l, u32 reg, u32 value) {
 }
 
 // ── xAPIC ───────────────────────────────────────────────────────────────────────────────────────────────────────────
-static void illegal_register(struct vlapic *l) {
-    atomic_fetch_or_explicit(&l->errors_received, ESR_ILLEGAL_REGISTER, memory_order_relaxed);
+static void error_found(struct vlapic *l, u32 error) {
+    atomic_fetch_or_explicit(&l->errors_received, error, memory_order_relaxed);
     atomic_store_explicit(&l->vcpu->irq_work, 1, memory_order_relaxed);
 }
 
@@ -167,7 +167,7 @@ static u32 page_read(struct vlapic *l, u32 reg) {
         return 0;
     default:
         if (reg_read(l, reg, &value))
-            illegal_register(l);
+            error_found(l, ESR_ILLEGAL_REGISTER);
         return value;
     }
 }
@@ -191,7 +191,7 @@ static void page_write(struct vlapic *l, u32 reg, u32 value) {
         return;
     default:
         if (reg_write(l, reg, value))
-            illegal_register(l);
+            error_found(l, ESR_ILLEGAL_REGISTER);
     }
 }
 
@@ -258,6 +258,13 @@ static int x2_icr_write(struct vlapic *l, u64 value, bool local) {
     return 0;
 }
 
+// A vector that is none is the sender's error and the receiver's (11.5.3).
+static void self_ipi(struct vlapic *l, u32 vector) {
+    vlapic_post_self(l, vector);
+    if (vector < VECTOR_MIN)
+        error_found(l, ESR_SEND_ILLEGAL);
+}
+
 static u32 x2_valid(u32 reg) {
     switch (reg) {
     case APIC_TPR:
@@ -284,7 +291,7 @@ static int x2_write(struct vlapic *l, u32 reg, u64 value, bool local) {
     if (reg == APIC_SELF_IPI) {
         if (value > 0xff)
             return -EFAULT;
-        vlapic_post_self(l, (u32)value);
+        self_ipi(l, (u32)value);
         return 0;
     }
     if (reg == APIC_EOI && local)
