@@ -62,7 +62,23 @@ struct x86_length {
     u64 value, mask;  // its first bytes, as they were
     u32 length;
 };
-enum { X86_LENGTHS = 16, X86_CALL_MSRS = 5, X86_SEEN = 8 };
+enum { X86_LENGTHS = 16, X86_KNOWN = 8, X86_CALL_MSRS = 5, X86_SEEN = 8 };
+
+// Where an instruction was fetched from: the entries of the four levels that say so, and its bytes, all as they were.
+struct x86_fetch {
+    const u64 *entry[4]; // of a large page the last one several times
+    u64 value[4];
+    const u64 *from; // nullptr: not within one page of RAM
+    u64 bytes[2];
+};
+
+// A decoded instruction of 64-bit mode that accessed a device, for CPUs that do not hand over its bytes. It is what it
+// was while everything that it was fetched by is.
+struct x86_known {
+    u64 at, cr3;
+    struct x86_fetch fetch; // from == nullptr: nothing is known
+    struct x86_insn insn;
+};
 
 enum {                  // arch_vcpu.work, before the next entry
     X86_WORK_STEP = 1,  // the instruction is done: go on at rip
@@ -82,10 +98,13 @@ struct arch_vcpu {
     bool undo;         // what holds for one entry only is to be taken back after it
     bool launched;     // VMX
     bool nmi_blocked;  // one is being handled: until the next IRET
+    bool stepping;     // SVM: over one instruction, behind which an NMI may come
+    bool step_tf;      // and the guest's own TF meanwhile
     bool triple_fault; // nothing can be reflected any more
     u64 rip, next_rip; // of the last exit; where the instruction that came out ends
     u64 event;         // EVENT_*
     u64 iret_rip;      // that ends the blocking once it has been executed; ~0: not reached
+    u64 step_dr6;      // the guest's DR6 while stepping
     u64 fetch_fault;   // RIP of the last instruction fetch from where no memory is
     u64 fetch_gpa;     // and where in its physical memory
     u64 exit_reason;   // of the last exit, as the hardware numbers it
@@ -97,14 +116,15 @@ struct arch_vcpu {
     u64 tlb_generation; // of vm->arch.tlb_generation, as far as asid has nothing older
     u32 asid;
     u64 debug[4];                      // DR0–DR3
-    u64 cr2, call_msrs[X86_CALL_MSRS]; // VMX: while not loaded
+    u64 cr2, dr6, call_msrs[X86_CALL_MSRS]; // VMX: while not loaded
     u64 seen[X86_SEEN];                // VMX: registers as they were then, by enum guest_reg
     u64 xcr0, tsc_aux, tsc_offset;
     u64 mtrr_def_type, mtrr_fixed[11], mtrr_variable[16];
     u64 misc_enable;
     u64 system_time, wall_clock; // KVM's MSRs
     struct x86_emulation emulation;
-    const void *fetched_from; // the last instruction looked at, if it lies on one page of RAM
+    struct x86_fetch fetch; // of the last instruction looked at; in 64-bit mode with entries
+    struct x86_known known[X86_KNOWN];
     struct x86_length lengths[X86_LENGTHS];
 };
 

@@ -37,9 +37,10 @@ static bool all_controls(void) {
     ok = ok && controls(MSR_VMX_PROC2, PROC2_EPT | PROC2_UNRESTRICTED | PROC2_VPID | PROC2_WBINVD, &vmx.proc2);
     u32 optional = PROC2_RDTSCP | PROC2_INVPCID;
     vmx.proc2 |= optional & (u32)(ok ? msr_read(MSR_VMX_PROC2) >> 32 : 0);
-    ok &=
-        controls(first + 2, EXIT_HOST_64 | EXIT_SAVE_PAT | EXIT_LOAD_PAT | EXIT_SAVE_EFER | EXIT_LOAD_EFER, &vmx.exit);
-    ok &= controls(first + 3, ENTRY_LOAD_PAT | ENTRY_LOAD_EFER, &vmx.entry);
+    ok &= controls(first + 2,
+                   EXIT_SAVE_DEBUG | EXIT_HOST_64 | EXIT_SAVE_PAT | EXIT_LOAD_PAT | EXIT_SAVE_EFER | EXIT_LOAD_EFER,
+                   &vmx.exit);
+    ok &= controls(first + 3, ENTRY_LOAD_DEBUG | ENTRY_LOAD_PAT | ENTRY_LOAD_EFER, &vmx.entry);
     return ok;
 }
 
@@ -133,8 +134,16 @@ static void write_segment(u32 index, const struct x86_segment_state *s) {
                unusable ? RIGHTS_UNUSABLE : (s->attributes & 0xff) | (u32)(s->attributes & 0xf00) << 4);
 }
 
-// Fields that stay as they are.
+// Fields that stay as they are. What a region of zeroes says of a field is the processor's own: each one that counts is
+// written, also with 0.
 static void write_controls(struct vcpu *v) {
+    static const u32 zero[] = {
+        VMCS_PF_MASK,           VMCS_PF_MATCH,           VMCS_CR3_TARGETS,       VMCS_EXIT_STORE_MSRS,
+        VMCS_EXIT_LOAD_MSRS,    VMCS_ENTRY_LOAD_MSRS,    VMCS_HOST_FS,           VMCS_HOST_GS,
+        VMCS_HOST_FS_BASE,      VMCS_HOST_SYSENTER_CS,   VMCS_HOST_SYSENTER_ESP, VMCS_HOST_SYSENTER_EIP,
+        VMCS_GUEST_SYSENTER_CS, VMCS_GUEST_SYSENTER_ESP, VMCS_GUEST_SYSENTER_EIP};
+    for (u32 i = 0; i < ARRAY_SIZE(zero); i++)
+        vmcs_write(zero[i], 0);
     vmcs_write(VMCS_PIN, vmx.pin);
     vmcs_write(VMCS_PROC, vmx.proc);
     vmcs_write(VMCS_PROC2, vmx.proc2);
@@ -144,7 +153,7 @@ static void write_controls(struct vcpu *v) {
     vmcs_write(VMCS_MSR_BITMAP, vmx.msr_bitmap);
     vmcs_write(VMCS_EPT_POINTER, v->vm->s2.root.v | EPT_POINTER_4_LEVELS | EPT_POINTER_WRITE_BACK);
     vmcs_write(VMCS_LINK_POINTER, ~0ull);
-    vmcs_write(VMCS_EXCEPTIONS, BIT(VECTOR_UD)); // AMD's VMMCALL
+    vmcs_write(VMCS_EXCEPTIONS, EXCEPTIONS_OURS);
     // CD and NW are not switched by an entry, so a guest never has them; NE must be on.
     vmcs_write(VMCS_CR0_MASK, CR0_HIDDEN);
     vmcs_write(VMCS_CR4_MASK, ~guest_cr4_mask());
@@ -170,11 +179,11 @@ static void reset(struct vcpu *v) {
     vmcs_write(VMCS_GUEST_IDTR_BASE, 0);
     vmcs_write(VMCS_GUEST_GDTR_LIMIT, 0xffff);
     vmcs_write(VMCS_GUEST_IDTR_LIMIT, 0xffff);
-    vmcs_write(VMCS_GUEST_SYSENTER_CS, 0);
     vmx_set(v, GUEST_CR0, CR0_ET);
     vmx_set(v, GUEST_CR4, 0);
     vmcs_write(VMCS_GUEST_CR3, 0);
     vmcs_write(VMCS_GUEST_DR7, 0x400);
+    v->arch.dr6 = DR6_RESET;
     vmcs_write(VMCS_GUEST_RSP, 0);
     vmcs_write(VMCS_GUEST_RIP, 0xfff0);
     vmcs_write(VMCS_GUEST_RFLAGS, RFLAGS_FIXED);
@@ -265,12 +274,14 @@ static void load(struct vcpu *v) {
     vmcs_write(VMCS_TSC_OFFSET, v->arch.tsc_offset);
     forget(v, cpu);
     cr2_write(v->arch.cr2);
+    dr6_write(v->arch.dr6);
     for (u32 i = 0; i < X86_CALL_MSRS; i++)
         msr_write(call_msrs[i], v->arch.call_msrs[i]);
 }
 
 static void save(struct vcpu *v) {
     v->arch.cr2 = cr2_read();
+    v->arch.dr6 = dr6_read();
     for (u32 i = 0; i < X86_CALL_MSRS; i++)
         v->arch.call_msrs[i] = msr_read(call_msrs[i]);
     // For reports, which come when it is not current any more.
@@ -355,6 +366,11 @@ static void mode(struct vcpu *v, struct x86_mode *out) {
         out->code_bits = 32;
 }
 
+static bool nmi_blocked(const struct vcpu *v) {
+    (void)v;
+    return vmcs_read(VMCS_INTERRUPTIBILITY) & BLOCKED_BY_NMI;
+}
+
 const struct x86_virt_ops vmx_ops = {
     .name = "VMX",
     .cpu_init = cpu_init,
@@ -373,4 +389,5 @@ const struct x86_virt_ops vmx_ops = {
     .set_gdt = set_gdt,
     .set_tsc_offset = set_tsc_offset,
     .flush = vmx_flush,
+    .nmi_blocked = nmi_blocked,
 };

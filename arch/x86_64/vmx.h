@@ -37,6 +37,8 @@ enum : u32 { // fields
     VMCS_HOST_CS = 0x0c02,
     VMCS_HOST_SS = 0x0c04,
     VMCS_HOST_DS = 0x0c06,
+    VMCS_HOST_FS = 0x0c08,
+    VMCS_HOST_GS = 0x0c0a,
     VMCS_HOST_TR = 0x0c0c,
     VMCS_MSR_BITMAP = 0x2004,
     VMCS_TSC_OFFSET = 0x2010,
@@ -52,8 +54,14 @@ enum : u32 { // fields
     VMCS_PIN = 0x4000,
     VMCS_PROC = 0x4002,
     VMCS_EXCEPTIONS = 0x4004,
+    VMCS_PF_MASK = 0x4006,
+    VMCS_PF_MATCH = 0x4008,
+    VMCS_CR3_TARGETS = 0x400a,
     VMCS_EXIT = 0x400c,
+    VMCS_EXIT_STORE_MSRS = 0x400e,
+    VMCS_EXIT_LOAD_MSRS = 0x4010,
     VMCS_ENTRY = 0x4012,
+    VMCS_ENTRY_LOAD_MSRS = 0x4014,
     VMCS_ENTRY_EVENT = 0x4016,
     VMCS_ENTRY_ERROR = 0x4018,
     VMCS_ENTRY_LENGTH = 0x401a,
@@ -71,6 +79,7 @@ enum : u32 { // fields
     VMCS_INTERRUPTIBILITY = 0x4824,
     VMCS_ACTIVITY = 0x4826,
     VMCS_GUEST_SYSENTER_CS = 0x482a,
+    VMCS_HOST_SYSENTER_CS = 0x4c00,
     VMCS_CR0_MASK = 0x6000,
     VMCS_CR4_MASK = 0x6002,
     VMCS_CR0_SHADOW = 0x6004,
@@ -87,13 +96,18 @@ enum : u32 { // fields
     VMCS_GUEST_RIP = 0x681e,
     VMCS_GUEST_RFLAGS = 0x6820,
     VMCS_GUEST_PENDING_DEBUG = 0x6822,
+    VMCS_GUEST_SYSENTER_ESP = 0x6824,
+    VMCS_GUEST_SYSENTER_EIP = 0x6826,
     VMCS_HOST_CR0 = 0x6c00,
     VMCS_HOST_CR3 = 0x6c02,
     VMCS_HOST_CR4 = 0x6c04,
+    VMCS_HOST_FS_BASE = 0x6c06,
     VMCS_HOST_GS_BASE = 0x6c08,
     VMCS_HOST_TR_BASE = 0x6c0a,
     VMCS_HOST_GDTR_BASE = 0x6c0c,
     VMCS_HOST_IDTR_BASE = 0x6c0e,
+    VMCS_HOST_SYSENTER_ESP = 0x6c10,
+    VMCS_HOST_SYSENTER_EIP = 0x6c12,
     VMCS_HOST_RIP = 0x6c16, // VMCS_HOST_RSP: entry.S
 };
 
@@ -121,18 +135,20 @@ enum : u32 { // controls
     PROC2_WBINVD = 1u << 6,
     PROC2_UNRESTRICTED = 1u << 7,
     PROC2_INVPCID = 1u << 12,
+    EXIT_SAVE_DEBUG = 1u << 2, // DR7
     EXIT_HOST_64 = 1u << 9,
     EXIT_SAVE_PAT = 1u << 18,
     EXIT_LOAD_PAT = 1u << 19,
     EXIT_SAVE_EFER = 1u << 20,
     EXIT_LOAD_EFER = 1u << 21,
+    ENTRY_LOAD_DEBUG = 1u << 2,
     ENTRY_LONG = 1u << 9,
     ENTRY_LOAD_PAT = 1u << 14,
     ENTRY_LOAD_EFER = 1u << 15,
 };
 
 enum : u32 {            // exit reasons
-    VMX_EXIT_EVENT = 0, // an NMI or #UD
+    VMX_EXIT_EVENT = 0, // an NMI or one of EXCEPTIONS_OURS
     VMX_EXIT_INTR = 1,
     VMX_EXIT_TRIPLE_FAULT = 2,
     VMX_EXIT_INTR_WINDOW = 7,
@@ -160,6 +176,8 @@ enum : u32 {            // exit reasons
 #define QUAL_CR_REG BITS(11, 8)
 #define QUAL_LMSW BITS(31, 16)
 enum : u64 { CR_TO, CR_FROM, CR_CLTS, CR_LMSW };
+// Of a debug exception.
+#define QUAL_DEBUG (BITS(3, 0) | BITS(14, 13)) // what it adds to DR6
 // Of an I/O instruction.
 #define QUAL_IO_SIZE BITS(2, 0) // less one
 #define QUAL_IO_IN BIT(3)

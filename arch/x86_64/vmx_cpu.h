@@ -28,6 +28,16 @@ static inline u8 vmx_cpl(void) {
     return vmcs_read(VMCS_GUEST_RIGHTS + 2 * SEG_SS) >> 5 & 3; // that of SS is the CPL
 }
 
+// DR6 is the guest's while it is loaded: neither an entry nor an exit switches it.
+static inline u64 dr6_read(void) {
+    u64 value;
+    __asm__ volatile("mov %%dr6, %0" : "=r"(value));
+    return value;
+}
+static inline void dr6_write(u64 value) {
+    __asm__ volatile("mov %0, %%dr6" ::"r"(value));
+}
+
 u64 vmx_get(const struct vcpu *v, enum guest_reg reg);
 void vmx_set(struct vcpu *v, enum guest_reg reg, u64 value);
 void vmx_flush(struct vcpu *v);

@@ -54,7 +54,7 @@ static void entry_work(struct vcpu *v) {
         if (rflags & RFLAGS_RF)
             vmcs_write(VMCS_GUEST_RFLAGS, rflags & ~RFLAGS_RF);
         if (unlikely(rflags & RFLAGS_TF) && !(a->event & EVENT_VALID)) { // the guest single-steps
-            __asm__ volatile("mov %0, %%dr6" ::"r"(0xffff0ff0ull | DR6_BS));
+            dr6_write(dr6_read() | DR6_BS);
             guest_exception(v, VECTOR_DB);
         }
     }
@@ -156,6 +156,40 @@ static bool exit_ept(struct vcpu *v, bool vectoring, struct vexit *exit) {
     return emulate_mmio(v, exit->gpa, exit->write, nullptr, 0, exit);
 }
 
+// #DB: what the delivery would do comes first. An entry wants to find a single step's trap pending where it is held
+// back (Intel SDM volume 3 §26.3.1.5), but a #DB that comes out takes that away.
+static bool exit_debug(struct vcpu *v, bool is_int1, struct vexit *exit) {
+    dr6_write((dr6_read() & ~BITS(3, 0)) | (vmcs_read(VMCS_QUALIFICATION) & QUAL_DEBUG));
+    vmcs_write(VMCS_GUEST_DR7, vmcs_read(VMCS_GUEST_DR7) & ~DR7_GD);
+    if (is_int1) // a trap: it is done
+        guest_step(v);
+    else if ((vmcs_read(VMCS_GUEST_RFLAGS) & RFLAGS_TF) &&
+             (vmcs_read(VMCS_INTERRUPTIBILITY) & (BLOCKED_BY_STI | BLOCKED_BY_MOV_SS)))
+        vmcs_write(VMCS_GUEST_PENDING_DEBUG, vmcs_read(VMCS_GUEST_PENDING_DEBUG) | DR6_BS);
+    return exit_trap(v, VECTOR_DB, exit);
+}
+
+static bool exit_event(struct vcpu *v, struct vexit *exit) {
+    u64 event = vmcs_read(VMCS_EXIT_EVENT), type = field_get(EVENT_TYPE, event);
+    if (type == EVENT_NMI) { // ours: the exit has taken it, and it blocks others until an IRET
+        __asm__ volatile("int $2");
+        exit->kind = VEXIT_NONE;
+        return false;
+    }
+    switch (field_get(EVENT_VECTOR, event)) {
+    case VECTOR_DB:
+        return exit_debug(v, type == EVENT_INT1, exit);
+    case VECTOR_AC:
+        return exit_trap(v, VECTOR_AC, exit);
+    case VECTOR_MC: // the exit has taken it
+        __asm__ volatile("int $18");
+        exit->kind = VEXIT_NONE;
+        return false;
+    default:
+        return exit_undefined(v, vmx_cpl(), exit);
+    }
+}
+
 static bool fail_entry(struct vexit *exit, u64 code) {
     exit->kind = VEXIT_FAIL_ENTRY;
     exit->value = code;
@@ -183,12 +217,7 @@ static bool serve(struct vcpu *v, u32 reason, bool vectoring, struct vexit *exit
         arch_irq_poll();
         return false;
     case VMX_EXIT_EVENT:
-        if (field_get(EVENT_TYPE, vmcs_read(VMCS_EXIT_EVENT)) != EVENT_NMI)
-            return exit_undefined(v, vmx_cpl(), exit);
-        // An NMI is ours: the exit has taken it, and it blocks others until an IRET.
-        __asm__ volatile("int $2");
-        exit->kind = VEXIT_NONE;
-        return false;
+        return exit_event(v, exit);
     case VMX_EXIT_INTR_WINDOW:
         proc_set(PROC_INTR_WINDOW, false);
         return true;
