@@ -19,6 +19,7 @@ struct arch_cpu {
     struct vcpu *vector_owner;   // and whose vector registers
     struct vcpu *file_owner[64]; // by guest interrupt file
     u32 irq_context;             // the external interrupt controller's number for this hart
+    _Atomic u64 kick_page;       // its own interrupt file, for messages; 0: kicked by the firmware
 };
 
 // A task's saved registers; entry.S knows the layout.

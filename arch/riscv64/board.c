@@ -134,8 +134,3 @@ bool arch_image_bootable(const struct image_info *info, const char **why) {
         *why = "it is for another architecture, this is riscv64";
     return !*why;
 }
-
-u64 arch_image_offset(const struct image_info *info) {
-    // As QEMU, whose firmware takes the first 2 MiB; that is also what the header of a 64-bit kernel says.
-    return info->kind == IMAGE_LINUX_RISCV64 && info->text_offset ? info->text_offset : MIB(2);
-}

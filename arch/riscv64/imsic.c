@@ -29,6 +29,10 @@ static u64 page_of(const struct cpu *cpu, u32 file) {
     return 0;
 }
 
+u64 imsic_own_page(const struct cpu *cpu) {
+    return page_of(cpu, 0);
+}
+
 // Whole words of identities (§3.1), and no more than there can be.
 u32 imsic_ids(void) {
     u32 count = MIN(board->irqchip.ids, (u32)VIMSIC_IDS_MAX) + 1;

@@ -37,6 +37,7 @@ enum { // AIA 1.0 §3.8
     IMSIC_EITHRESHOLD = 0x72,
     IMSIC_EIE0 = 0xc0,
     IMSIC_ID_UART = 1,
+    IMSIC_ID_KICK = 2,
 };
 
 static enum irqchip_kind kind;
@@ -92,6 +93,12 @@ static u64 imsic_claim(void) {
     return topei;
 }
 
+// A kick: to come out was all.
+static void kicked(void) {
+    if (unlikely(report_in_progress()))
+        arch_halt();
+}
+
 static void external(void) {
     struct cpu *cpu = cpu_self();
     if (kind == IRQCHIP_PLIC) {
@@ -106,6 +113,8 @@ static void external(void) {
                 console_host_irq();
     } else if (kind == IRQCHIP_IMSIC) {
         for (u64 topei; (topei = imsic_claim()) != 0;) {
+            if (topei >> 16 == IMSIC_ID_KICK)
+                kicked();
             if (topei >> 16 != IMSIC_ID_UART)
                 continue;
             console_host_irq();
@@ -141,9 +150,10 @@ void irqhw_cpu_init(struct cpu *cpu) {
             mmio_write32(idc_of(cpu) + IDC_ITHRESHOLD, 0);
             mmio_write32(idc_of(cpu) + IDC_IDELIVERY, 1);
         } else {
-            imsic_write(IMSIC_EIE0, BIT(IMSIC_ID_UART));
+            imsic_write(IMSIC_EIE0, BIT(IMSIC_ID_UART) | BIT(IMSIC_ID_KICK));
             imsic_write(IMSIC_EITHRESHOLD, 0);
             imsic_write(IMSIC_EIDELIVERY, 1);
+            atomic_store_explicit(&cpu->arch.kick_page, imsic_own_page(cpu), memory_order_relaxed);
         }
     }
     csr_write(CSR_SIE, sie);
@@ -152,16 +162,19 @@ void irqhw_cpu_init(struct cpu *cpu) {
 }
 
 void arch_cpu_kick(struct cpu *cpu) {
-    __asm__ volatile("fence rw, rw" ::: "memory"); // what the target is to see, before the interrupt
-    (void)sbi_call(SBI_IPI, 0, 1, cpu->hwid, 0);
+    u64 page = atomic_load_explicit(&cpu->arch.kick_page, memory_order_relaxed);
+    __asm__ volatile("fence rw, orw" ::: "memory"); // what the target is to see, before the interrupt
+    if (page)                                       // a message spares the way through the firmware
+        mmio_write32(page, IMSIC_ID_KICK);
+    else
+        (void)sbi_call(SBI_IPI, 0, 1, cpu->hwid, 0);
 }
 
 void arch_irq_poll(void) {
     u64 pending = csr_read(CSR_SIP);
     if (pending & BIT(IRQ_SSI)) {
-        csr_clear(CSR_SIP, BIT(IRQ_SSI)); // a kick: to come out was all
-        if (unlikely(report_in_progress()))
-            arch_halt();
+        csr_clear(CSR_SIP, BIT(IRQ_SSI));
+        kicked();
     }
     if (pending & BIT(IRQ_STI))
         timer_expire();

@@ -105,6 +105,7 @@ void irqhw_cpu_init(struct cpu *cpu);
 
 // imsic.c
 void imsic_init(const struct board *b);
+u64 imsic_own_page(const struct cpu *cpu);        // the file of the hypervisor there; 0: none is known
 [[nodiscard]] int imsic_vm_create(struct vm *vm); // -ENOMEM
 u32 imsic_ids(void);                              // that a guest's interrupt files have
 void imsic_vm_destroy(struct vm *vm);
