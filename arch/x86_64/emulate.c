@@ -30,21 +30,33 @@ static u64 size_mask(u32 size) {
 }
 
 // ── Fetching ────────────────────────────────────────────────────────────────────────────────────────────────────────
+// Guest memory, which another CPU may write at the same time, at any alignment.
+static inline u64 load_u64(const u64 *from) {
+    u64 v;
+    __asm__ volatile("mov %1, %0" : "=r"(v) : "m"(*from));
+    return v;
+}
+
 // Up to `count` bytes, at most INSN_BYTES, that lie on one page from there on; how many, 0: none.
 static u32 fetch_page(struct vcpu *v, const struct x86_mode *m, u64 linear, u8 *to, u32 count) {
+    struct x86_fetch *fetch = &v->arch.fetch;
     u64 at;
+    fetch->from = nullptr;
     u32 error, left = (u32)(PAGE_SIZE - (linear & (PAGE_SIZE - 1)));
     if (unlikely(walk(v, m, linear, WALK_FETCH, &at, &error) != 0))
         return 0;
     if (likely(count == INSN_BYTES && left >= INSN_BYTES)) {
-        const u8 *from = gmem_ptr(v->vm, gpa(at), INSN_BYTES);
-        v->arch.fetched_from = from;
-        if (from)
-            __builtin_memcpy(to, from, INSN_BYTES); // no call
-        return from ? INSN_BYTES : 0;
+        static_assert(sizeof(fetch->bytes) == INSN_BYTES);
+        const u64 *from = gmem_ptr(v->vm, gpa(at), INSN_BYTES);
+        if (!from)
+            return 0;
+        fetch->from = from;
+        fetch->bytes[0] = load_u64(from);
+        fetch->bytes[1] = load_u64(from + 1);
+        __builtin_memcpy(to, fetch->bytes, INSN_BYTES); // no call
+        return INSN_BYTES;
     }
     count = MIN(count, left);
-    v->arch.fetched_from = nullptr;
     return gmem_read(v->vm, gpa(at), to, count) == 0 ? count : 0;
 }
 
@@ -63,6 +75,32 @@ static bool decode(struct vcpu *v, const struct x86_mode *m, const u8 *bytes, u3
         return false;
     count += fetch_page(v, m, linear + count, own + count, INSN_BYTES - count);
     return x86_insn_decode(own, count, m->code_bits, insn);
+}
+
+static inline bool is_known(const struct x86_known *known, u64 at, const struct x86_mode *m) {
+    const struct x86_fetch *f = &known->fetch;
+    if (known->at != at || known->cr3 != m->cr3 || m->code_bits != 64 || !f->from)
+        return false;
+    u64 changed = (load_u64(f->from) ^ f->bytes[0]) | (load_u64(f->from + 1) ^ f->bytes[1]);
+    for (u32 i = 0; i < ARRAY_SIZE(f->entry); i++)
+        changed |= __atomic_load_n(f->entry[i], __ATOMIC_RELAXED) ^ f->value[i];
+    return changed == 0;
+}
+
+// As decode(), of an instruction that accesses a device. Drivers do so at few places, each many times.
+static bool decode_again(struct vcpu *v, const struct x86_mode *m, const u8 *bytes, u32 count, struct x86_insn *insn) {
+    struct arch_vcpu *a = &v->arch;
+    struct x86_known *known = &a->known[a->rip / 2 % X86_KNOWN];
+    if (likely(is_known(known, a->rip, m))) {
+        *insn = known->insn;
+        return true;
+    }
+    a->fetch.from = nullptr;
+    if (!decode(v, m, bytes, count, insn))
+        return false;
+    if (m->code_bits == 64 && a->fetch.from)
+        *known = (struct x86_known){a->rip, m->cr3, a->fetch, *insn};
+    return true;
 }
 
 u32 emulate_length(struct vcpu *v) {
@@ -287,7 +325,7 @@ bool emulate_mmio(struct vcpu *v, u64 at, bool write, const u8 *bytes, u32 count
     struct x86_insn *insn = &a->emulation.insn;
     struct x86_mode m;
     virt->mode(v, &m);
-    if (unlikely(!decode(v, &m, bytes, count, insn) || insn->op == X86_OP_SYSTEM))
+    if (unlikely(!decode_again(v, &m, bytes, count, insn) || insn->op == X86_OP_SYSTEM))
         return out_fault(v, exit);
     a->next_rip = a->rip + insn->length;
     if (m.code_bits != 64)

@@ -322,7 +322,7 @@ static inline u64 load_u64(const u64 *from) {
     u32 length = emulate_length(v);
     a->next_rip = a->rip + length;
     const u64 mask = length < 8 ? BIT(8 * length) - 1 : ~0ull;
-    const u64 *bytes = length ? a->fetched_from : nullptr;
+    const u64 *bytes = length ? a->fetch.from : nullptr;
     a->lengths[at / 2 % X86_LENGTHS] =
         (struct x86_length){at, cr3, bytes, bytes ? load_u64(bytes) & mask : 0, mask, length};
     return length != 0;

@@ -64,10 +64,11 @@ static int leaf(const struct x86_mode *m, const struct rights *r, u32 access, vo
 }
 
 // 4 levels of 8-byte entries: by itself, because every access to a device comes here where the hardware does not hand
-// over the instruction.
+// over the instruction. It leaves the entries in v->arch.fetch.
 static int walk_long(struct vcpu *v, const struct x86_mode *m, u64 linear, u32 access, u64 *gpa_out, u32 *error) {
+    struct x86_fetch *seen = &v->arch.fetch;
     u64 table = m->cr3 & PTE_ADDRESS, all = ~0ull, any = 0;
-    for (u32 shift = 39;; shift -= 9) {
+    for (u32 shift = 39, level = 0;; shift -= 9, level++) {
         u64 *at = gmem_ptr(v->vm, gpa(table | (linear >> shift & 511) << 3), 8);
         u64 entry = at ? __atomic_load_n(at, __ATOMIC_RELAXED) : 0;
         if (unlikely(!(entry & PTE_PRESENT))) {
@@ -80,8 +81,14 @@ static int walk_long(struct vcpu *v, const struct x86_mode *m, u64 linear, u32 a
             const struct rights r = {all & PTE_WRITABLE, all & PTE_USER, any & PTE_NO_EXECUTE};
             u64 offset = BIT(shift) - 1;
             *gpa_out = (entry & PTE_ADDRESS & ~offset) | (linear & offset);
+            for (; level < ARRAY_SIZE(seen->entry); level++) {
+                seen->entry[level] = at;
+                seen->value[level] = entry | PTE_ACCESSED;
+            }
             return leaf(m, &r, access, at, 8, entry, error);
         }
+        seen->entry[level] = at;
+        seen->value[level] = entry | PTE_ACCESSED;
         entry_mark(at, 8, entry, PTE_ACCESSED);
         table = entry & PTE_ADDRESS;
     }

@@ -48,9 +48,9 @@ extern u64 idt[512];
 extern const u8 idt_pointer[];
 
 static bool x2apic;
-static volatile bool interrupted; // since it was last cleared, by anything
-static volatile u64 resume;       // where the handler goes on; 0: where it came from
-static volatile bool second_spins;
+static volatile bool interrupted;                     // since it was last cleared, by anything
+static volatile u64 resume;                           // where the handler goes on; 0: where it came from
+static volatile bool second_is_to_spin, second_spins; // once the first CPU takes no interrupt that is not measured
 static volatile u32 second_ready;
 
 #define BEGIN "nopl %c[begin](%%rax)\n\t"
@@ -278,8 +278,11 @@ static void op_ap_start(void) {
 void secondary_main(void) {
     x2apic_begin();
     second_ready++;
-    if (second_spins)
+    if (second_is_to_spin) {
+        while (!second_spins)
+            __asm__ volatile("pause");
         __asm__ volatile("1:\t" BEGIN "jmp 1b" ::MARKS : "memory");
+    }
     for (;;)
         __asm__ volatile("sti\n\thlt" ::: "memory");
 }
@@ -289,13 +292,14 @@ static void second_start(bool spins) {
     if (second_ready)
         return;
     __asm__ volatile("mov %%cr3, %0" : "=r"(cr3));
-    second_spins = spins;
+    second_is_to_spin = spins;
     copy(STAYS_PAGE, stays, stays_end);
     *(volatile u32 *)(uintptr_t)(STAYS_PAGE + (stays_cr3 - stays)) = (u32)cr3;
     icr(ICR_INIT);
     icr(ICR_STARTUP | STAYS_PAGE >> 12);
     while (!second_ready)
         sleep();
+    second_spins = spins;
 }
 
 // To a CPU that sleeps; the sender sleeps as soon as it has sent, until its timer ends that.
