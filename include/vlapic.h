@@ -28,7 +28,7 @@ enum : u64 { VLAPIC_BASE_BSP = 1 << 8, VLAPIC_BASE_X2APIC = 1 << 10, VLAPIC_BASE
 //           vlapic_sysreg(), and -EFAULT comes back as arch_vcpu_fault: #GP. Short cuts inside arch_vcpu_run:
 //           vlapic_eoi(), vlapic_msr_try(). CR8 is vlapic_tpr() >> 4: if the hardware holds it while the guest runs,
 //           vlapic_set_tpr() after an exit.
-//   halt    vlapic_halt(v, RFLAGS.IF) before VEXIT_HALT is given out.
+//   halt    vlapic_halt(v, RFLAGS.IF, no NMI is being handled) before VEXIT_HALT is given out.
 //   entry   vlapic_take_nmi(): an NMI is to be injected. Then vlapic_deliverable(): the vector to be injected, or -1.
 //           If the guest takes it now: vlapic_accept() and inject. If it cannot (IF, shadow, another event): ask for
 //           the interrupt window. If it is -1 and vlapic_pending() is not: it waits for a lower TPR; if the guest may
@@ -45,8 +45,8 @@ struct vlapic {
     // Written by the vCPU, read by those that send to it.
     _Atomic u32 ldr, dfr, svr;
     _Atomic u64 base; // IA32_APIC_BASE
-    // What a halted vCPU wakes for: interrupts (its IF), or only an NMI.
-    _Atomic bool interruptible;
+    // What a halted vCPU wakes for: interrupts (its IF), NMIs (unless one blocks them).
+    _Atomic bool interruptible, nmi_able;
     // The vCPU's own.
     u64 isr[VLAPIC_WORDS];
     s32 pending;    // the highest vector in irr as of the last look, or -1
@@ -147,6 +147,7 @@ static inline bool vlapic_take_nmi(struct vlapic *l) {
 // End of interrupt. False: the interrupt was a level-triggered one, which the IOAPIC is to hear of; nothing happened
 // yet, let the access go through the core.
 [[nodiscard]] bool vlapic_eoi(struct vlapic *l);
-static inline void vlapic_halt(struct vcpu *v, bool interruptible) {
+static inline void vlapic_halt(struct vcpu *v, bool interruptible, bool nmi_able) {
     atomic_store_explicit(&vlapic_of(v)->interruptible, interruptible, memory_order_relaxed);
+    atomic_store_explicit(&vlapic_of(v)->nmi_able, nmi_able, memory_order_relaxed);
 }

@@ -239,7 +239,7 @@ static void vlapic_flush(struct vcpu *v) {
 static bool vlapic_ready(struct vcpu *v) {
     const struct vlapic *l = vlapic_of(v);
     const s32 vector = highest_request(l);
-    if (vlapic_nmi_pending(l))
+    if (vlapic_nmi_pending(l) && atomic_load_explicit(&l->nmi_able, memory_order_relaxed))
         return true;
     return atomic_load_explicit(&l->interruptible, memory_order_relaxed) && vector >= 0 &&
            ((u32)vector & 0xf0) > (vlapic_ppr(l) & 0xf0);

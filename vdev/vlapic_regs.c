@@ -24,6 +24,7 @@ void vlapic_reset_registers(struct vlapic *l) {
     atomic_store_explicit(&l->dfr, DFR_FLAT, memory_order_relaxed);
     atomic_store_explicit(&l->svr, SVR_RESET, memory_order_relaxed);
     atomic_store_explicit(&l->interruptible, false, memory_order_relaxed);
+    atomic_store_explicit(&l->nmi_able, true, memory_order_relaxed);
     atomic_store_explicit(&l->errors_received, 0, memory_order_relaxed);
     l->pending = -1;
     l->in_service = l->tpr = l->esr = l->errors = l->divider = l->initial_count = 0;

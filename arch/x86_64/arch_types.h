@@ -115,9 +115,9 @@ struct arch_vcpu {
     u64 asid_generation;
     u64 tlb_generation; // of vm->arch.tlb_generation, as far as asid has nothing older
     u32 asid;
-    u64 debug[4];                      // DR0–DR3
+    u64 debug[4];                           // DR0–DR3
     u64 cr2, dr6, call_msrs[X86_CALL_MSRS]; // VMX: while not loaded
-    u64 seen[X86_SEEN];                // VMX: registers as they were then, by enum guest_reg
+    u64 seen[X86_SEEN];                     // VMX: registers as they were then, by enum guest_reg
     u64 xcr0, tsc_aux, tsc_offset;
     u64 mtrr_def_type, mtrr_fixed[11], mtrr_variable[16];
     u64 misc_enable;

@@ -23,6 +23,8 @@ u64 guest_read_gpr(const struct vcpu *v, u32 reg, u32 size, bool high_byte) {
 // None of them comes while another event waits: what an exit interrupts on its way into the guest is taken up again
 // before any instruction of the guest's is emulated.
 void guest_exception(struct vcpu *v, u8 vector) {
+    if (vector != VECTOR_DB) // faults push RF (Intel SDM volume 3 §17.3.1.1), which an injection leaves to us
+        virt->set(v, GUEST_RFLAGS, virt->get(v, GUEST_RFLAGS) | RFLAGS_RF);
     v->arch.event = EVENT_VALID | field_set(EVENT_TYPE, EVENT_EXCEPTION) | vector;
     v->arch.work |= X86_WORK_EVENT;
 }
@@ -101,7 +103,7 @@ bool exit_triple_fault(struct vcpu *v, u32 idt_limit, struct vexit *exit) {
 }
 
 bool exit_halt(struct vcpu *v, struct vexit *exit) {
-    vlapic_halt(v, virt->get(v, GUEST_RFLAGS) & RFLAGS_IF);
+    vlapic_halt(v, virt->get(v, GUEST_RFLAGS) & RFLAGS_IF, !virt->nmi_blocked(v));
     exit->kind = VEXIT_HALT;
     return false;
 }

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "page.h"
+#include "svm_nmi.h"
 #include "virt.h"
 
 // What the CPUs have beyond nested paging; the emulators and the oldest ones have none of it.
@@ -231,13 +232,8 @@ static void mode(struct vcpu *v, struct x86_mode *out) {
 [[gnu::noinline]] static u64 interrupts_in(struct vcpu *v, struct vmcb *c) {
     struct vlapic *l = vlapic_of(v);
     struct arch_vcpu *a = &v->arch;
-    if (vlapic_nmi_pending(l) && !(a->event & EVENT_VALID) && !a->nmi_blocked && vlapic_take_nmi(l)) {
-        a->event = EVENT_VALID | field_set(EVENT_TYPE, EVENT_NMI) | VECTOR_NMI;
-        a->work |= X86_WORK_EVENT;
-        a->nmi_blocked = true;
-        a->iret_rip = ~0ull;
-        c->intercepts1 |= SVM_IRET;
-    }
+    if (vlapic_nmi_pending(l))
+        svm_nmi_in(v, c);
     s32 vector = vlapic_deliverable(l);
     bool open = (c->rflags & RFLAGS_IF) && (!(c->shadow & SVM_SHADOW) || (a->work & X86_WORK_STEP));
     bool single_step = (a->work & X86_WORK_STEP) && (c->rflags & RFLAGS_TF); // #DB comes first
@@ -387,18 +383,6 @@ static inline bool next_rip(struct vcpu *v, const struct vmcb *c) {
     return true;
 }
 
-// NMIs are held back until the IRET that comes here has been executed: until the guest is somewhere else.
-static bool exit_iret(struct vcpu *v, struct vmcb *c) {
-    v->arch.iret_rip = c->rip;
-    c->intercepts1 &= ~SVM_IRET;
-    return true;
-}
-
-[[gnu::noinline]] static void nmi_window(struct vcpu *v, const struct vmcb *c) {
-    if (v->arch.iret_rip != ~0ull && v->arch.iret_rip != c->rip)
-        v->arch.nmi_blocked = false;
-}
-
 [[gnu::noinline]] static bool exit_other(struct vcpu *v, struct vmcb *c, struct vexit *exit) {
     switch (c->exit_code) {
     case SVM_EXIT_INTR:
@@ -430,7 +414,8 @@ static bool exit_iret(struct vcpu *v, struct vmcb *c) {
             guest_step(v);
         return true;
     case SVM_EXIT_IRET:
-        return exit_iret(v, c);
+        svm_nmi_iret(v, c);
+        return true;
     case SVM_EXIT_RDPMC:
         guest_gp(v);
         return true;
@@ -494,16 +479,22 @@ static void run(struct vcpu *v, struct vexit *exit) {
             interrupts_out(v, c, vintr, c->vintr);
         if (unlikely(a->undo))
             undo(v, c);
-        if (unlikely(a->nmi_blocked))
-            nmi_window(v, c);
         if (unlikely(c->exit_event & EVENT_VALID))
             guest_event_interrupted(v, c->exit_event);
+        if (unlikely(a->stepping) && svm_step_end(v, c))
+            continue;
+        if (unlikely(a->nmi_blocked))
+            svm_nmi_window(v, c);
         if (!serve(v, c, exit)) {
             a->exit_reason = c->exit_code;
             return;
         }
         v->stats.inside++;
     }
+}
+
+static bool nmi_blocked(const struct vcpu *v) {
+    return v->arch.nmi_blocked;
 }
 
 const struct x86_virt_ops svm_ops = {
@@ -524,4 +515,5 @@ const struct x86_virt_ops svm_ops = {
     .set_gdt = set_gdt,
     .set_tsc_offset = set_tsc_offset,
     .flush = flush,
+    .nmi_blocked = nmi_blocked,
 };

@@ -96,6 +96,7 @@ enum : u32 { // intercepts2
 
 enum : u64 { // exit_code
     SVM_EXIT_CR4_WRITE = 0x14,
+    SVM_EXIT_EXCEPTION = 0x40, // + vector
     SVM_EXIT_DB = 0x40 + 1,
     SVM_EXIT_UD = 0x40 + 6,
     SVM_EXIT_AC = 0x40 + 17,

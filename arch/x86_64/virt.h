@@ -60,6 +60,7 @@ struct x86_virt_ops {
     void (*set_gdt)(struct vcpu *v, u64 base, u32 limit);                                              // not loaded
     void (*set_tsc_offset)(struct vcpu *v, u64 offset);
     void (*flush)(struct vcpu *v); // the guest's own translations, all of them
+    bool (*nmi_blocked)(const struct vcpu *v);
 };
 extern const struct x86_virt_ops svm_ops, vmx_ops;
 extern const struct x86_virt_ops *virt; // which the CPU has

@@ -536,10 +536,12 @@ static void check_vcpu(u32 n, bool acts) {
         FUZZ_CHECK(vlapic_pending(l) == (highest(a->irr) ? (s32)highest(a->irr) : -1));
         FUZZ_CHECK(vlapic_deliverable(l) == (next ? (s32)next : -1));
     }
-    vlapic_halt(&vcpus[n], true);
-    FUZZ_CHECK(vlapic_ops.ready(&vcpus[n]) == (a->nmi || next));
-    vlapic_halt(&vcpus[n], false);
-    FUZZ_CHECK(vlapic_ops.ready(&vcpus[n]) == a->nmi && vlapic_nmi_pending(l) == a->nmi);
+    for (u32 i = 0; i < 4; i++) { // what a halt waits for
+        bool interruptible = i & 1, nmi_able = i & 2;
+        vlapic_halt(&vcpus[n], interruptible, nmi_able);
+        FUZZ_CHECK(vlapic_ops.ready(&vcpus[n]) == ((nmi_able && a->nmi) || (interruptible && next)));
+    }
+    FUZZ_CHECK(vlapic_nmi_pending(l) == a->nmi);
     FUZZ_CHECK(vlapic_ppr(l) == ppr(a) && vlapic_enabled(l) == a->enabled && vlapic_x2apic(l) == a->x2);
 }
 

@@ -108,11 +108,11 @@ static void the_task_priority_holds_interrupts_back(void **state) {
     assert_int_equal(next(0), -1);
     assert_int_equal(vlapic_pending(lapic(0)), 0x5f);
     assert_false(vlapic_ops.ready(&vcpus[0]));
-    vlapic_halt(&vcpus[0], true);
+    vlapic_halt(&vcpus[0], true, true);
     assert_false(vlapic_ops.ready(&vcpus[0]));
     vlapic_set_tpr(lapic(0), 0x40);
     assert_true(vlapic_ops.ready(&vcpus[0]));
-    vlapic_halt(&vcpus[0], false); // IF is clear
+    vlapic_halt(&vcpus[0], false, true); // IF is clear
     assert_false(vlapic_ops.ready(&vcpus[0]));
     take(0, 0x5f);
 }
@@ -282,11 +282,13 @@ static void an_offer_that_is_not_taken_is_a_request_again(void **state) {
 static void an_nmi_passes_everything_by(void **state) {
     (void)state;
     put_by(2, TPR, 0xff);
-    vlapic_halt(&vcpus[2], false);
+    vlapic_halt(&vcpus[2], false, true);
     assert_false(vlapic_ops.ready(&vcpus[2]));
     send(0, 2, NMI);
     assert_int_equal(kicks[2], 1);
     assert_true(vlapic_ops.ready(&vcpus[2]));
+    vlapic_halt(&vcpus[2], false, false); // another one is being handled
+    assert_false(vlapic_ops.ready(&vcpus[2]));
     assert_true(vlapic_nmi_pending(lapic(2)));
     assert_true(vlapic_take_nmi(lapic(2)));
     assert_false(vlapic_take_nmi(lapic(2)));

@@ -220,6 +220,7 @@ static void faults(u64 cpu) {
     CHECK("access_to_debug_registers_can_be_watched", hits == 1 && hit[0].dr6 == DR6_BD, "CPU %u: %u traps, DR6 %x, %x",
           cpu, (u64)hits, hit[0].dr6, got);
     disable();
+    trap.count = 0;
 }
 
 static void all(u64 cpu) {

@@ -133,6 +133,27 @@ static void other_space(void) {
     CHECK("code_at_an_address_of_another_space_is_run", wrong == 0, "%u wrong", wrong);
 }
 
+// An address that is mapped elsewhere, with another access to a device there, while CR3 stays.
+static void mapped_elsewhere(void) {
+    static const u8 reads[] = {0x31, 0xc9, 0x8b, 0x03, 0xc3};      // XOR ECX, ECX; MOV EAX, [RBX]
+    static const u8 reads_byte[] = {0x31, 0xc9, 0x8a, 0x03, 0xc3}; // XOR ECX, ECX; MOV AL, [RBX]
+    u64 cr3, wrong = 0, version = apic_read(APIC_VERSION);
+    u64 at = (u64)(pages + 400), alias = (511ull << 21) | (at & 0x1fffff);
+    __asm__ volatile("mov %%cr3, %0" : "=r"(cr3));
+    put((u8 *)at, reads, sizeof(reads));
+    put((u8 *)(at + (2 << 20)), reads_byte, sizeof(reads_byte)); // nothing else lies there
+    __asm__ volatile("mov %0, %%cr3" ::"r"(other_pml4) : "memory");
+    for (u32 i = 0; i < 40; i++) {
+        u32 eax = 0xaaaaaaaa;
+        ((volatile u64 *)other_directory)[511] = ((at >> 21) + i % 2) << 21 | 0xe3; // a large page, used
+        __asm__ volatile("invlpg (%0)" ::"r"(alias) : "memory");
+        __asm__ volatile("call *%1" : "+a"(eax) : "r"(alias), "b"(LAPIC + APIC_VERSION) : "rcx", "memory");
+        wrong += eax != (i % 2 ? 0xaaaaaa00 | (version & 0xff) : version);
+    }
+    __asm__ volatile("mov %0, %%cr3" ::"r"(cr3) : "memory");
+    CHECK("an_access_to_a_device_at_an_address_mapped_elsewhere", wrong == 0, "%u wrong", wrong);
+}
+
 static void changed_by_another(void) {
     u64 wrong = 0;
     if (cpus < 2)
@@ -159,5 +180,6 @@ void guest_main(u64 zero_page) {
     own_code();
     served_code();
     other_space();
+    mapped_elsewhere();
     changed_by_another();
 }
