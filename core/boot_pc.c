@@ -50,7 +50,8 @@ int boot_pc_prepare(struct loader *l) {
                            l->cfg->boot.kernel, (unsigned long long)start, (unsigned long long)(end - 1), PC_LOW_END,
                            PC_HIGH - 1);
     if (l->protocol == BOOT_RAW && l->entry < PC_HIGH && l->entry % 16)
-        return loader_fail(l, &l->cfg->pos.load, "entry = 0x%llx: real mode begins at a multiple of 16",
+        return loader_fail(l, l->cfg->boot.has_entry ? &l->cfg->pos.entry : &l->cfg->pos.load,
+                           "entry = 0x%llx: below 1 MiB a PC begins in real mode, at a multiple of 16",
                            (unsigned long long)l->entry);
     l->taken = (struct piece){0, PC_HIGH};
     l->draft_order = DRAFT_ORDER;

@@ -121,7 +121,7 @@ static int place_kernel(struct loader *l) {
         l->entry = l->cfg->boot.entry;
         break;
     default:
-        l->kernel = (struct piece){l->vm->ram.v + arch_image_offset(&l->info), l->info.mem_size};
+        l->kernel = (struct piece){l->vm->ram.v + image_linux_offset(&l->info), l->info.mem_size};
         l->entry = l->kernel.start + l->info.entry;
         break;
     }

@@ -83,10 +83,10 @@ static int probe_linux_x86(const u8 *p, u64 size, struct image_info *out) {
     const u32 version = read16(p + X86_VERSION);
     const u32 setup_sectors = p[X86_SETUP_SECTS] ? p[X86_SETUP_SECTS] : 4; // 0 means 4, for history
     out->payload_offset = (u64)(setup_sectors + 1) * X86_SECTOR;
+    out->machine = MACHINE_X86_64;
     if (version < X86_VERSION_XLF || !(read16(p + X86_XLOADFLAGS) & X86_XLF_KERNEL_64))
         return bad(out, "it has no 64-bit entry point");
     static_assert(X86_VERSION_PREF < X86_VERSION_XLF, "every version with xloadflags has init_size");
-    out->machine = MACHINE_X86_64;
     if (out->payload_offset + X86_ENTRY_64 >= size)
         return bad(out, "the file ends before its kernel begins");
     const u32 init_size = read32(p + X86_INIT_SIZE);
@@ -347,4 +347,15 @@ const char *image_machine_name(enum image_machine machine) {
 
 bool image_is_compressed(enum image_kind kind) {
     return kind >= IMAGE_EFI_ZBOOT && kind <= IMAGE_BZIP2;
+}
+
+u64 image_linux_offset(const struct image_info *info) {
+    switch (info->kind) {
+    case IMAGE_LINUX_X86: // RAM begins at 0
+        return info->load_base;
+    case IMAGE_LINUX_RISCV64: // 2 MiB, too, where QEMU's firmware ends; that is also what a 64-bit kernel's header says
+        return info->text_offset ? info->text_offset : MIB(2);
+    default: // as QEMU: 2 MiB further, where old kernels find their text_offset and new ones do not mind
+        return MIB(2) + info->text_offset;
+    }
 }

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "image.h"
+#include "pc_map.h"
 
 // One VM under examination.
 struct check {
@@ -104,41 +105,100 @@ static bool check_kind(const struct check *c, const struct image_info *info) {
     return false;
 }
 
-static void check_raw(const struct check *c, u64 size) {
-    const struct vm_config *config = c->config;
-    u64 base = c->machine->guest_ram_base, end = base + config->memory;
-    u64 load = config->boot.load, entry = config->boot.entry;
-    if (c->machine->arch == PLAN_ARCH_ANY)
-        return; // nor is it known where the guest's memory is
-    if (load < base || load >= end) {
-        plan_fail(c, &config->pos.load, "load = 0x%llx: outside the VM's memory, 0x%llx to 0x%llx",
-                  (unsigned long long)load, (unsigned long long)base, (unsigned long long)(end - 1));
-    } else if (size > end - load) {
-        plan_fail(c, &config->pos.load,
-                  "load = 0x%llx: the image would reach beyond the VM's memory, which ends at 0x%llx",
-                  (unsigned long long)load, (unsigned long long)(end - 1));
-    } else if (entry < load || entry - load >= size) {
-        plan_fail(c, &config->pos.entry, "entry = 0x%llx: outside the image, 0x%llx to 0x%llx",
-                  (unsigned long long)entry, (unsigned long long)load, (unsigned long long)(load + size - 1));
-    }
+// ---- where in the guest's memory
+
+struct part {
+    u64 start, end;
+};
+
+// The part of the VM's RAM that an address is in; the first one if it is in none. Only of a known architecture.
+static struct part ram_part(const struct check *c, u64 at) {
+    const struct gpa_range *hole = &c->machine->guest_hole;
+    const u64 base = c->machine->guest_ram_base, memory = c->config->memory;
+    const u64 low = hole->size != 0 ? MIN(memory, hole->start.v - base) : memory;
+    const struct part high = {hole->start.v + hole->size, hole->start.v + hole->size + memory - low};
+    return low < memory && at >= high.start && at < high.end ? high : (struct part){base, base + low};
 }
 
-static int check_segment(void *ctx, const struct image_segment *s) {
-    const struct check *c = ctx;
+// What a PC has in the midst of its RAM is nobody's. `start` up to `end` is in RAM. False: reported.
+static bool check_pc(const struct check *c, u64 start, u64 end) {
+    if (c->machine->arch != PLAN_ARCH_X86_64 || start >= PC_HIGH || end <= PC_LOW_END)
+        return true;
+    plan_fail(c, &c->config->pos.kernel,
+              "kernel = \"%.80s\": occupies 0x%llx to 0x%llx; a PC has video memory and firmware from 0x%llx to 0x%llx",
+              c->config->boot.kernel, (unsigned long long)start, (unsigned long long)(end - 1), PC_LOW_END,
+              PC_HIGH - 1);
+    return false;
+}
+
+static void check_entry(const struct check *c, u64 size) {
     const struct vm_config *config = c->config;
-    u64 base = c->machine->guest_ram_base, offset = s->paddr - base;
-    if (s->paddr >= base && offset <= config->memory && s->memsz <= config->memory - offset)
-        return 0;
-    plan_fail(c, &config->pos.kernel,
-              "kernel = \"%.80s\": a segment occupies 0x%llx to 0x%llx, the VM's memory is 0x%llx to 0x%llx",
-              config->boot.kernel, (unsigned long long)s->paddr, (unsigned long long)(s->paddr + s->memsz - 1),
-              (unsigned long long)base, (unsigned long long)(base + config->memory - 1));
-    return -EINVAL;
+    const u64 load = config->boot.load, entry = config->boot.entry;
+    const struct config_pos *at = config->boot.has_entry ? &config->pos.entry : &config->pos.load;
+    if (entry < load || entry - load >= size)
+        plan_fail(c, at, "entry = 0x%llx: outside the image, 0x%llx to 0x%llx", (unsigned long long)entry,
+                  (unsigned long long)load, (unsigned long long)(load + size - 1));
+    else if (c->machine->arch == PLAN_ARCH_X86_64 && entry < PC_HIGH && entry % 16 != 0)
+        plan_fail(c, at, "entry = 0x%llx: below 1 MiB a PC begins in real mode, at a multiple of 16",
+                  (unsigned long long)entry);
+}
+
+static void check_raw(const struct check *c, u64 size) {
+    const struct vm_config *config = c->config;
+    const u64 load = config->boot.load;
+    if (c->machine->arch == PLAN_ARCH_ANY)
+        return; // nor is it known where the guest's memory is
+    const struct part ram = ram_part(c, load);
+    if (load < ram.start || load >= ram.end)
+        plan_fail(c, &config->pos.load, "load = 0x%llx: outside the VM's memory, 0x%llx to 0x%llx",
+                  (unsigned long long)load, (unsigned long long)ram.start, (unsigned long long)(ram.end - 1));
+    else if (size > ram.end - load)
+        plan_fail(c, &config->pos.load,
+                  "load = 0x%llx: the image would reach beyond the VM's memory, which ends at 0x%llx",
+                  (unsigned long long)load, (unsigned long long)(ram.end - 1));
+    else if (check_pc(c, load, load + size))
+        check_entry(c, size);
+}
+
+struct segments {
+    const struct check *check;
+    struct part all; // from the lowest to the highest; end 0: none yet
+};
+
+static int check_segment(void *ctx, const struct image_segment *s) {
+    struct segments *segments = ctx;
+    const struct check *c = segments->check;
+    const struct part ram = ram_part(c, s->paddr);
+    if (s->paddr < ram.start || s->paddr > ram.end || s->memsz > ram.end - s->paddr) {
+        plan_fail(c, &c->config->pos.kernel,
+                  "kernel = \"%.80s\": a segment occupies 0x%llx to 0x%llx, the VM's memory is 0x%llx to 0x%llx",
+                  c->config->boot.kernel, (unsigned long long)s->paddr, (unsigned long long)(s->paddr + s->memsz - 1),
+                  (unsigned long long)ram.start, (unsigned long long)(ram.end - 1));
+        return -EINVAL;
+    }
+    struct part *all = &segments->all;
+    all->start = all->end != 0 ? MIN(all->start, s->paddr) : s->paddr;
+    all->end = MAX(all->end, s->paddr + s->memsz);
+    return 0;
 }
 
 // An ELF file says itself where it wants to be. As check_kernel.
 static u64 check_elf(const struct check *c, const struct plan_file *file, const struct image_info *info) {
-    return image_elf_segments(file->data, file->size, check_segment, (void *)c, NULL) == 0 ? info->mem_size : 0;
+    struct segments segments = {.check = c};
+    const int err = image_elf_segments(file->data, file->size, check_segment, &segments, NULL);
+    return err == 0 && check_pc(c, segments.all.start, segments.all.end) ? info->mem_size : 0;
+}
+
+// Linux is put where its boot protocol wants it. As check_kernel.
+static u64 check_linux(const struct check *c, const struct image_info *info) {
+    const struct vm_config *config = c->config;
+    char need[24], have[24];
+    const u64 end = image_linux_offset(info) + info->mem_size;
+    if (end <= config->memory)
+        return info->mem_size;
+    plan_fail(c, &config->pos.kernel, "kernel = \"%.80s\": needs %s, the VM has %s", config->boot.kernel,
+              plan_format_size(end, need, sizeof(need)), plan_format_size(config->memory, have, sizeof(have)));
+    return 0;
 }
 
 // What the kernel takes of the VM's memory; 0 after an error.
@@ -146,7 +206,6 @@ static u64 check_kernel(const struct check *c) {
     const struct vm_config *config = c->config;
     struct plan_file file;
     struct image_info info;
-    char need[24], have[24];
     if (!find_file(c, "kernel", config->boot.kernel, &config->pos.kernel, &file))
         return 0;
     int err = image_probe(file.data, file.size, &info);
@@ -161,15 +220,9 @@ static u64 check_kernel(const struct check *c) {
                   image_kind_name(info.kind), info.why);
         return 0;
     }
-    if (info.kind == IMAGE_ELF64 && c->machine->arch != PLAN_ARCH_ANY)
-        return check_elf(c, &file, &info);
-    if (info.mem_size > config->memory) {
-        plan_fail(c, &config->pos.kernel, "kernel = \"%.80s\": needs %s, the VM has %s", config->boot.kernel,
-                  plan_format_size(info.mem_size, need, sizeof(need)),
-                  plan_format_size(config->memory, have, sizeof(have)));
-        return 0;
-    }
-    return info.mem_size;
+    if (info.kind != IMAGE_ELF64)
+        return check_linux(c, &info);
+    return c->machine->arch == PLAN_ARCH_ANY ? info.mem_size : check_elf(c, &file, &info);
 }
 
 static void check_images(const struct check *c) {
@@ -183,7 +236,10 @@ static void check_images(const struct check *c) {
                   config->boot.initrd, plan_format_size(kernel_size + initrd.size, need, sizeof(need)),
                   plan_format_size(config->memory, have, sizeof(have)));
     }
-    if (find_file(c, "dtb", config->boot.dtb, &config->pos.dtb, &dtb)) {
+    if (config->boot.dtb[0] != '\0' && c->machine->arch == PLAN_ARCH_X86_64) {
+        plan_fail(c, &config->pos.dtb, "dtb = \"%.80s\": an x86_64 guest has ACPI tables, and no device tree",
+                  config->boot.dtb);
+    } else if (find_file(c, "dtb", config->boot.dtb, &config->pos.dtb, &dtb)) {
         static const u8 magic[] = {0xd0, 0x0d, 0xfe, 0xed};
         if (dtb.size < sizeof(magic) || memcmp(dtb.data, magic, sizeof(magic)) != 0)
             plan_fail(c, &config->pos.dtb, "dtb = \"%.80s\": not a flattened device tree", config->boot.dtb);

@@ -168,6 +168,7 @@ static void plan_and_create(struct reader *r, struct diag_list *diags) {
                                    .free_known = true,
                                    .free_memory = page_stats().free_blocks * BLOCK_SIZE,
                                    .guest_ram_base = arch_guest_ram_base(),
+                                   .guest_hole = arch_guest_ram_hole(),
                                    .find = find_image,
                                    .where = "the bundle"};
     plan_vms(&machine, r->configs, r->count, r->plans, diags);

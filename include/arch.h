@@ -143,7 +143,5 @@ u32 arch_plan(void);
 bool arch_image_bootable(const struct image_info *info, const char **why);
 // How a guest is told what its machine is made of: boot_fdt_ops, or the architecture's own. Any.
 const struct boot_ops *arch_boot_ops(void);
-// Where the boot protocol wants the kernel, relative to RAM base, for the given image. Task.
-u64 arch_image_offset(const struct image_info *info);
 [[noreturn]] void arch_power_off(void);
 [[noreturn]] void arch_reboot(void);

@@ -50,6 +50,9 @@ struct image_segment {
 // header contradicts itself; out->kind is right in either case. A compressed file is no error here.
 [[nodiscard]] int image_probe(const void *file, u64 size, struct image_info *out);
 
+// Where a Linux image's boot protocol wants it, in bytes from the start of RAM.
+u64 image_linux_offset(const struct image_info *info);
+
 // "Linux arm64 Image", "gzip-compressed file", …; "aarch64", …
 const char *image_kind_name(enum image_kind kind);
 const char *image_machine_name(enum image_machine machine);

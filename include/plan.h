@@ -19,8 +19,9 @@ struct plan_machine {
     enum plan_arch arch; // PLAN_ARCH_ANY: not checked
     u32 cpu_count;       // pCPUs 0…cpu_count - 1; 0: unknown, not checked
     bool free_known;
-    u64 free_memory;    // bytes in free 2 MiB blocks, with free_known
-    u64 guest_ram_base; // guest-physical start of RAM
+    u64 free_memory;             // bytes in free 2 MiB blocks, with free_known
+    u64 guest_ram_base;          // guest-physical start of RAM
+    struct gpa_range guest_hole; // where RAM makes way for devices, and goes on behind; size 0: nowhere
     // Finds a file by its path: 0, -ENOENT, or another negative errno: there, but not a regular file.
     // NULL: the images are not checked.
     int (*find)(void *ctx, const char *path, struct plan_file *out);

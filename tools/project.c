@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "bundle.h"
+#include "pc_map.h"
 
 struct loader {
     const struct project_options *options;
@@ -21,10 +22,11 @@ static const struct arch {
     const char *name;
     enum plan_arch arch;
     u64 ram_base;
+    struct gpa_range hole;
 } archs[] = {
-    {"aarch64", PLAN_ARCH_AARCH64, 0x40000000},
-    {"riscv64", PLAN_ARCH_RISCV64, 0x80000000},
-    {"x86_64", PLAN_ARCH_X86_64, 0},
+    {"aarch64", PLAN_ARCH_AARCH64, 0x40000000, {}},
+    {"riscv64", PLAN_ARCH_RISCV64, 0x80000000, {}},
+    {"x86_64", PLAN_ARCH_X86_64, 0, {{PC_HOLE}, GIB(4) - PC_HOLE}},
 };
 
 static const struct arch *find_arch(const char *name) {
@@ -135,6 +137,7 @@ static void plan_configs(struct loader *l, const struct vm_config *configs) {
     struct plan_machine machine = {
         .arch = arch != NULL ? arch->arch : PLAN_ARCH_ANY,
         .guest_ram_base = arch != NULL ? arch->ram_base : 0,
+        .guest_hole = arch != NULL ? arch->hole : (struct gpa_range){},
         .cpu_count = options->smp != NULL ? parse_smp(options->smp) : 0,
         .free_known = options->memory != NULL,
         .free_memory = options->memory != NULL ? parse_memory(options->memory) : 0,

@@ -154,8 +154,3 @@ bool arch_image_bootable(const struct image_info *info, const char **why) {
         *why = "it is for another architecture, this is aarch64";
     return !*why;
 }
-
-u64 arch_image_offset(const struct image_info *info) {
-    // As QEMU: 2 MiB above the start of RAM, where old kernels find their text_offset and new ones do not mind.
-    return MIB(2) + (info->kind == IMAGE_LINUX_ARM64 ? info->text_offset : 0);
-}

@@ -60,7 +60,3 @@ bool arch_image_bootable(const struct image_info *info, const char **why) {
     *why = image_is_compressed(info->kind) ? "it is compressed; unpack it first" : NULL;
     return !*why;
 }
-
-u64 arch_image_offset(const struct image_info *info) {
-    return MIB(2) + (info->kind == IMAGE_LINUX_ARM64 ? info->text_offset : 0);
-}

@@ -27,10 +27,6 @@ bool arch_image_bootable(const struct image_info *info, const char **why) {
     return !*why;
 }
 
-u64 arch_image_offset(const struct image_info *info) {
-    return info->kind == IMAGE_LINUX_X86 ? info->load_base : PC_HIGH;
-}
-
 static int build(struct loader *l) {
     static const enum x86_start starts[] = {
         [BOOT_PC_REAL] = X86_START_REAL,

@@ -33,6 +33,16 @@ def linux_riscv64(image_size):
     return head.ljust(65536, b"\0")
 
 
+def linux_x86(init_size, pref_address=16 << 20):
+    """Documentation/arch/x86/boot.rst: one sector of setup, and the header with a 64-bit entry point; 64 KiB in all."""
+    image = bytearray(65536)
+    image[0x1F1] = 1
+    struct.pack_into("<HH4sH", image, 0x1FE, 0xAA55, 0x66EB, b"HdrS", 0x20F)
+    struct.pack_into("<H", image, 0x236, 1)
+    struct.pack_into("<QI", image, 0x258, pref_address, init_size)
+    return bytes(image)
+
+
 def elf64(machine, kind=2, paddr=0x40080000, memsz=0x2000):
     """An ELF64 header and one PT_LOAD of 4 KiB."""
     ident = b"\x7fELF\x02\x01\x01".ljust(16, b"\0")
@@ -47,12 +57,17 @@ def make_assets(folder):
         "Image": image,
         "Image-big": linux_arm64(0x8000000),
         "Image-riscv64": linux_riscv64(0x100000),
+        "bzImage": linux_x86(48 << 20),
+        "bzImage-32": linux_x86(48 << 20)[:0x236] + bytes(65536 - 0x236),
         "Image.gz": gzip.compress(image),
         "Image.xz": lzma.compress(image),
         "Image-empty": b"",
         "hello.elf": elf64(183),
         "hello-riscv64.elf": elf64(243),
         "hello-x86_64.elf": elf64(62),
+        "hello-pc.elf": elf64(62, paddr=0x200000),
+        "hello-in-video.elf": elf64(62, paddr=0x9F000),
+        "hello-above-4g.elf": elf64(62, paddr=0x100000000),
         "hello.o": elf64(183, kind=1),
         "hello-damaged.elf": elf64(183)[:0x1800],
         "flat.bin": b"\x1f\x20\x03\xd5" * 1024,

@@ -101,13 +101,25 @@ def linux_header(arch):
     return begin + end + bytes(70000)
 
 
+def bzimage():
+    """The same for x86_64: a boot sector with the setup header, which a sector of setup and the rest follow."""
+    image = bytearray(70000)
+    image[0x1F1] = 1
+    image[0x1FE:0x208] = b"\x55\xaa\xeb\x66HdrS\x0f\x02"
+    image[0x236] = 1
+    return bytes(image)
+
+
 def test_a_kernel_of_another_architecture_is_told_with_its_place(boot):
-    other = next(arch for arch in machine.ARCHS if arch != machine.ARCH)
+    others = [arch for arch in machine.ARCHS if arch != machine.ARCH]
     boots_beside_good(
         boot,
-        [machine.toml("bad", "foreign")],
-        [rf'vms/00-bad\.toml:5:10: kernel = "foreign": built for {other}, this machine is {machine.ARCH}'],
-        {"foreign": linux_header(other)},
+        [machine.toml(f"bad-{at}", f"for-{other}") for at, other in enumerate(others)],
+        [
+            rf'vms/0{at}-bad-{at}\.toml:5:10: kernel = "for-{other}": built for {other}, this machine is {machine.ARCH}'
+            for at, other in enumerate(others)
+        ],
+        {f"for-{other}": bzimage() if other == "x86_64" else linux_header(other) for other in others},
     )
 
 
@@ -146,7 +158,8 @@ def corpus():
         arguments = [line[3:] for line in lines if line.startswith("#? ")]
         expected = [line[3:] for line in lines if re.match(r"#! \d", line)]
         # No folders and no large files are in our bundle.
-        if expected and set(arguments) <= {"-C ASSETS"} and b"initrd-big" not in data and b'"folder"' not in data:
+        here = {"-C ASSETS", f"-C ASSETS --arch {machine.ARCH}"}
+        if expected and set(arguments) <= here and b"initrd-big" not in data and b'"folder"' not in data:
             if not any("name" in line for line in expected):
                 data = data.replace(b'name = "a"', b'name = "case-%d"' % len(cases), 1)
             cases[name] = (data, [line.replace("ASSETS", "the bundle") for line in expected])

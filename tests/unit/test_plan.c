@@ -155,7 +155,7 @@ static int find(void *ctx, const char *path, struct plan_file *out) {
 static void images_are_looked_up_and_measured(void **state) {
     (void)state;
     struct plan_machine machine = {.arch = PLAN_ARCH_AARCH64, .find = find};
-    config(0, 1, MIB(2));
+    config(0, 1, MIB(4));
     struct vm_config *b = config(1, 1, MIB(64));
     struct vm_config *c = config(2, 1, MIB(64));
     struct vm_config *d = config(3, 1, MIB(64));
