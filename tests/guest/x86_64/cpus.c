@@ -4,7 +4,7 @@
 
 enum { TRAMPOLINE = 0x8000, STACK_SIZE = 1 << 14 };
 
-volatile u64 irq_count[256], irq_total;
+volatile u64 irq_count[256], irq_total, irq_rip;
 volatile u8 irq_cpu[256];
 void (*irq_hook)(u32 vector);
 
@@ -187,7 +187,9 @@ void timer_set(u64 at) {
     wrmsr(MSR_TSC_DEADLINE, at == ~0ull ? 0 : at ? at : 1);
 }
 
-void interrupt_taken(u32 vector) {
+void interrupt_taken(const struct frame *frame) {
+    u32 vector = (u32)frame->vector;
+    irq_rip = frame->rip;
     irq_count[vector]++;
     irq_cpu[vector] = (u8)cpu_index();
     irq_total++;

@@ -99,10 +99,10 @@ extern struct began began[];
 extern struct trap trap; // the last exception, of the CPU that expects some
 // Where it goes on after an exception; 0: it is a failure that ends the program.
 extern volatile u64 trap_resume;
-extern volatile u64 ring0_rsp; // and with which stack, after one of ring 3
-extern volatile u64 irq_count[256], irq_total;
-extern volatile u8 irq_cpu[256];     // the CPU that took it last
-extern void (*irq_hook)(u32 vector); // called before its end, unless it is null
+extern volatile u64 ring0_rsp;                          // and with which stack, after one of ring 3
+extern volatile u64 irq_count[256], irq_total, irq_rip; // and where the last one came
+extern volatile u8 irq_cpu[256];                        // the CPU that took it last
+extern void (*irq_hook)(u32 vector);                    // called before its end, unless it is null
 extern volatile u64 nmi_count;
 extern bool (*trap_hook)(struct frame *frame); // sees exceptions and NMIs first; true: that is all, it goes on
 extern u64 idt[512];
@@ -204,7 +204,7 @@ void cpu_restart(u64 cpu, u64 context);
 // Called by start.S and by exceptions.
 void cpu_came_on(u64 cpu);
 void cpu_nmi(struct frame *frame);
-void interrupt_taken(u32 vector);
+void interrupt_taken(const struct frame *frame);
 u64 tsc_hz(void);
 void irqs_on(void);
 void irqs_off(void);

@@ -122,7 +122,7 @@ void exception(struct frame *frame) {
         return;
     }
     if (frame->vector >= 32) {
-        interrupt_taken((u32)frame->vector);
+        interrupt_taken(frame);
         return;
     }
     trap.count++;
