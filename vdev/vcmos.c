@@ -33,7 +33,13 @@ enum {
     REG_B,
     REG_C,
     REG_D,
+    BASE_MEMORY = 0x15,     // KiB below 1 MiB, 16 bits
+    EXTENDED_MEMORY = 0x17, // KiB from 1 MiB on, 16 bits, which end at 64 MiB; again at 0x30
+    EXTENDED_AGAIN = 0x30,
     CENTURY = 0x32,
+    LOW_MEMORY = 0x34,  // units of 64 KiB from 16 MiB to the hole, 16 bits
+    HIGH_MEMORY = 0x5b, // units of 64 KiB from 4 GiB on, 24 bits
+    MEMORY_UNIT = 64 << 10,
 };
 
 enum : u8 {
@@ -246,7 +252,23 @@ static int cmos_access(struct vdev *dev, struct bus_access *a) {
     return 0;
 }
 
-// The clock and the memory have a battery: a reset leaves them alone, and the machine has one at its creation.
+static void cells_put(struct vcmos *c, u32 index, u64 value, u32 bytes) {
+    for (u32 i = 0; i < bytes; i++)
+        c->cells[index + i] = (u8)(value >> 8 * i);
+}
+
+// How much memory there is, where a PC's firmware leaves it. A boot loader that is not handed a memory map looks here.
+static void memory_fill(struct vcmos *c) {
+    const u64 memory = c->dev.vm->cfg.memory, low = MIN(memory, PC_HOLE);
+    const u64 extended = low > PC_HIGH ? (low - PC_HIGH) >> 10 : 0;
+    cells_put(c, BASE_MEMORY, MIN(memory, PC_LOW_END) >> 10, 2);
+    cells_put(c, EXTENDED_MEMORY, MIN(extended, 0xffff), 2);
+    cells_put(c, EXTENDED_AGAIN, MIN(extended, 0xffff), 2);
+    cells_put(c, LOW_MEMORY, low > MIB(16) ? (low - MIB(16)) / MEMORY_UNIT : 0, 2);
+    cells_put(c, HIGH_MEMORY, (memory - low) / MEMORY_UNIT, 3);
+}
+
+// The clock and the memory have a battery: a reset leaves them alone, but for what firmware writes each time.
 static void cmos_reset(struct vdev *dev) {
     struct vcmos *c = (struct vcmos *)dev;
     spin_lock(&c->lock);
@@ -254,6 +276,7 @@ static void cmos_reset(struct vdev *dev) {
     c->flags = 0;
     c->cells[REG_A] = A_RESET;
     c->cells[REG_B] = B_24_HOURS;
+    memory_fill(c);
     c->looked_ns = arch_now_ns();
     update(c);
     spin_unlock(&c->lock);

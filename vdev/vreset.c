@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The ways in which software resets a PC (besides a triple fault and ACPI's, which is 0xcf9), and the ports beside
-// them: of a keyboard controller that has no keyboard, of PCI's configuration, that finds no bus.
+// The ways in which software resets a PC (besides the keyboard controller's, a triple fault, and ACPI's, which is
+// 0xcf9), and the ports beside them, of PCI's configuration, that finds no bus.
 #include "bus.h"
 #include "page.h"
 #include "pc_map.h"
@@ -8,11 +8,6 @@
 #include "vpc.h"
 
 enum {
-    KBC_DATA = 0,
-    PORT_B = 1,
-    KBC_COMMAND = 4, // read: status
-    KBC_PULSE = 0xf0,
-    KBC_PULSE_RESET = 0x01, // 0: the line is pulsed
     PORT_A_BASE = 0x90,
     PORT_A = 2,
     PORT_A_RESET = 0x01,
@@ -23,25 +18,12 @@ enum {
 };
 
 struct vreset { // first of one page
-    struct vdev system, port_a, pci;
+    struct vdev port_a, pci;
     _Atomic u8 reset_register;
 };
 
 static void reset(struct vdev *dev, const char *how) {
     (void)vm_stop(dev->vm, VM_STOP_RESET, "reset by the guest (%s)", how);
-}
-
-static int system_access(struct vdev *dev, struct bus_access *a) {
-    const u32 pulse = (u32)a->value & (KBC_PULSE | KBC_PULSE_RESET);
-    if (a->offset == PORT_B && a->write)
-        vpit_port_b_write(dev->vm, (u8)a->value);
-    else if (a->offset == PORT_B)
-        a->value = vpit_port_b_read(dev->vm);
-    else if (!a->write)
-        a->value = 0; // the controller's status: nothing came, and it takes commands
-    else if (a->offset == KBC_COMMAND && pulse == KBC_PULSE)
-        reset(dev, "keyboard controller");
-    return 0;
 }
 
 static int port_a_access(struct vdev *dev, struct bus_access *a) {
@@ -75,22 +57,17 @@ int vreset_create(struct vm *vm) {
     struct vreset *r = page_alloc(0);
     if (r == nullptr)
         return -ENOMEM;
-    r->system = (struct vdev){"keyboard controller", vm, gpa(PC_SYSTEM), 8, system_access, nullptr};
     r->port_a = (struct vdev){"port A", vm, gpa(PORT_A_BASE), 8, port_a_access, nullptr};
     r->pci = (struct vdev){"reset", vm, gpa(PC_PCI), 8, pci_access, pci_reset};
-    int err = bus_add(&vm->ports, &r->pci);
+    const int err = bus_add(&vm->ports, &r->pci);
     if (err) {
         page_free(r, 0);
         return err;
     }
-    err = bus_add(&vm->ports, &r->system);
-    if (!err)
-        err = bus_add(&vm->ports, &r->port_a);
-    return err; // the caller destroys what there is
+    return bus_add(&vm->ports, &r->port_a); // the caller destroys what there is
 }
 
 void vreset_destroy(struct vm *vm) {
-    (void)bus_remove(&vm->ports, system_access);
     (void)bus_remove(&vm->ports, port_a_access);
     struct vdev *dev = bus_remove(&vm->ports, pci_access);
     if (dev != nullptr)

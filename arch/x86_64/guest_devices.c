@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The devices that every guest has: a PC without its old interrupt controllers, keyboard and screen.
+// The devices that every guest has: a PC without its old interrupt controllers, a keyboard and a screen.
 #include "arch.h"
 #include "pc_map.h"
 #include "v16550.h"
@@ -21,12 +21,15 @@ int arch_guest_devices(struct vm *vm) {
     if (!err)
         err = vacpi_pm_create(vm);
     if (!err)
+        err = vkbc_create(vm);
+    if (!err)
         err = vreset_create(vm);
     return err;
 }
 
 void arch_guest_devices_fini(struct vm *vm) {
     vreset_destroy(vm);
+    vkbc_destroy(vm);
     vacpi_pm_destroy(vm);
     vcmos_destroy(vm);
     vpit_destroy(vm);
