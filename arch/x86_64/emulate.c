@@ -60,21 +60,25 @@ static u32 fetch_page(struct vcpu *v, const struct x86_mode *m, u64 linear, u8 *
     return gmem_read(v->vm, gpa(at), to, count) == 0 ? count : 0;
 }
 
-// Decodes what RIP points at. False: it cannot be fetched, or is nothing that we know.
-static bool decode(struct vcpu *v, const struct x86_mode *m, const u8 *bytes, u32 count, struct x86_insn *insn) {
+// Decodes what RIP points at. 0; -EFAULT: it cannot be fetched; -EINVAL: it is nothing that we know.
+static int decode(struct vcpu *v, const struct x86_mode *m, const u8 *bytes, u32 count, struct x86_insn *insn) {
     u8 own[INSN_BYTES];
     if (bytes && count && x86_insn_decode(bytes, count, m->code_bits, insn))
-        return true;
+        return 0;
     u64 linear = v->arch.rip;
     if (m->code_bits != 64)
         linear = (u32)(linear + virt->segment_base(v, SEG_CS));
     count = fetch_page(v, m, linear, own, INSN_BYTES);
+    if (unlikely(!count))
+        return -EFAULT;
     if (likely(x86_insn_decode(own, count, m->code_bits, insn)))
-        return true;
-    if (!count || count == INSN_BYTES)
-        return false;
-    count += fetch_page(v, m, linear + count, own + count, INSN_BYTES - count);
-    return x86_insn_decode(own, count, m->code_bits, insn);
+        return 0;
+    if (count == INSN_BYTES)
+        return -EINVAL;
+    u32 more = fetch_page(v, m, linear + count, own + count, INSN_BYTES - count);
+    if (!more)
+        return -EFAULT;
+    return x86_insn_decode(own, count + more, m->code_bits, insn) ? 0 : -EINVAL;
 }
 
 static inline bool is_known(const struct x86_known *known, u64 at, const struct x86_mode *m) {
@@ -88,33 +92,32 @@ static inline bool is_known(const struct x86_known *known, u64 at, const struct 
 }
 
 // As decode(), of an instruction that accesses a device. Drivers do so at few places, each many times.
-static bool decode_again(struct vcpu *v, const struct x86_mode *m, const u8 *bytes, u32 count, struct x86_insn *insn) {
+static int decode_again(struct vcpu *v, const struct x86_mode *m, const u8 *bytes, u32 count, struct x86_insn *insn) {
     struct arch_vcpu *a = &v->arch;
     struct x86_known *known = &a->known[a->rip / 2 % X86_KNOWN];
     if (likely(is_known(known, a->rip, m))) {
         *insn = known->insn;
-        return true;
+        return 0;
     }
     a->fetch.from = nullptr;
-    if (!decode(v, m, bytes, count, insn))
-        return false;
-    if (m->code_bits == 64 && a->fetch.from)
+    int err = decode(v, m, bytes, count, insn);
+    if (!err && m->code_bits == 64 && a->fetch.from)
         *known = (struct x86_known){a->rip, m->cr3, a->fetch, *insn};
-    return true;
+    return err;
 }
 
 u32 emulate_length(struct vcpu *v) {
     struct x86_mode m;
     struct x86_insn insn;
     virt->mode(v, &m);
-    return decode(v, &m, nullptr, 0, &insn) ? insn.length : 0;
+    return decode(v, &m, nullptr, 0, &insn) == 0 ? insn.length : 0;
 }
 
 bool emulate_is_call(struct vcpu *v) {
     struct x86_mode m;
     struct x86_insn insn;
     virt->mode(v, &m);
-    if (!decode(v, &m, nullptr, 0, &insn) || insn.op != X86_OP_SYSTEM || insn.system != X86_SYS_CALL)
+    if (decode(v, &m, nullptr, 0, &insn) != 0 || insn.op != X86_OP_SYSTEM || insn.system != X86_SYS_CALL)
         return false;
     v->arch.next_rip = v->arch.rip + insn.length;
     return true;
@@ -124,7 +127,7 @@ bool emulate_mov_cr(struct vcpu *v, u64 *value) {
     struct x86_mode m;
     struct x86_insn insn;
     virt->mode(v, &m);
-    if (!decode(v, &m, nullptr, 0, &insn) || insn.op != X86_OP_SYSTEM || insn.system != X86_SYS_MOV_TO_CR)
+    if (decode(v, &m, nullptr, 0, &insn) != 0 || insn.op != X86_OP_SYSTEM || insn.system != X86_SYS_MOV_TO_CR)
         return false;
     *value = guest_read_gpr(v, insn.rm_reg, insn.size, false);
     return true;
@@ -295,8 +298,10 @@ static bool start_cmps(struct vcpu *v, const struct x86_mode *m, struct vexit *e
     return out_read(v, exit, e->other, insn->size, EMULATE_READ_OTHER);
 }
 
-static bool start_string(struct vcpu *v, const struct x86_mode *m, u64 at, struct vexit *exit) {
+static bool start_string(struct vcpu *v, const struct x86_mode *m, u64 at, bool write, struct vexit *exit) {
     const struct x86_insn *insn = &v->arch.emulation.insn;
+    if (unlikely(insn->op != X86_OP_MOVS && write != (insn->op == X86_OP_STOS)))
+        return true; // it is another one by now
     if ((at & (PAGE_SIZE - 1)) + insn->size > PAGE_SIZE)
         return out_fault(v, exit);
     switch (insn->op) {
@@ -320,20 +325,36 @@ static bool writes_memory(const struct x86_insn *insn) {
            insn->op != X86_OP_BT;
 }
 
+// The hardware came out for a read, and the instruction also writes; whether the guest may write there has not been
+// looked at. False: it may not and gets its page fault, or this is no instruction that reads.
+static bool may_write_too(struct vcpu *v, const struct x86_mode *m, const struct x86_insn *insn, bool write) {
+    u64 linear = operand_linear(v, m, insn), gpa;
+    u32 error;
+    if (write || insn->op == X86_OP_MOV)
+        return false;
+    if (walk(v, m, linear, WALK_WRITE, &gpa, &error) == 0)
+        return true;
+    guest_page_fault(v, linear, error);
+    return false;
+}
+
 bool emulate_mmio(struct vcpu *v, u64 at, bool write, const u8 *bytes, u32 count, struct vexit *exit) {
     struct arch_vcpu *a = &v->arch;
     struct x86_insn *insn = &a->emulation.insn;
     struct x86_mode m;
     virt->mode(v, &m);
-    if (unlikely(!decode_again(v, &m, bytes, count, insn) || insn->op == X86_OP_SYSTEM))
+    int err = decode_again(v, &m, bytes, count, insn);
+    if (unlikely(err == -EFAULT))
+        return true; // the guest finds out
+    if (unlikely(err || insn->op == X86_OP_SYSTEM))
         return out_fault(v, exit);
     a->next_rip = a->rip + insn->length;
     if (m.code_bits != 64)
         a->next_rip = (u32)a->next_rip;
     if (unlikely(!insn->memory))
-        return start_string(v, &m, at, exit);
-    if (unlikely(write && !writes_memory(insn)))
-        return true; // it is another one by now
+        return start_string(v, &m, at, write, exit);
+    if (unlikely(write != writes_memory(insn)) && !may_write_too(v, &m, insn, write))
+        return true; // it is another one by now, or the guest gets an exception
     // At the start of a page it may be the second half of an access that began on the one before.
     if (unlikely(!(at & (PAGE_SIZE - 1)) && (operand_linear(v, &m, insn) & (PAGE_SIZE - 1))))
         return out_fault(v, exit);
@@ -345,13 +366,13 @@ bool emulate_mmio(struct vcpu *v, u64 at, bool write, const u8 *bytes, u32 count
     return out_read(v, exit, at, insn->src_size, EMULATE_READ);
 }
 
-bool emulate_string_io(struct vcpu *v, struct vexit *exit) {
+bool emulate_string_io(struct vcpu *v, bool in, u32 size, struct vexit *exit) {
     struct x86_emulation *e = &v->arch.emulation;
     struct x86_mode m;
     virt->mode(v, &m);
-    if (!decode(v, &m, nullptr, 0, &e->insn) || (e->insn.op != X86_OP_INS && e->insn.op != X86_OP_OUTS))
-        return true;
-    bool in = e->insn.op == X86_OP_INS;
+    if (decode(v, &m, nullptr, 0, &e->insn) != 0 || e->insn.op != (in ? X86_OP_INS : X86_OP_OUTS) ||
+        e->insn.size != size)
+        return true; // it is another one by now, whose right to these ports nobody has looked at
     if ((e->insn.rep || e->insn.repne) && !(v->arch.gpr[X86_RCX] & size_mask(e->insn.address_size))) {
         guest_step(v);
         return true;

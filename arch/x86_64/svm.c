@@ -362,9 +362,10 @@ static inline bool next_rip(struct vcpu *v, const struct vmcb *c) {
 [[gnu::noinline]] static bool exit_ioio(struct vcpu *v, struct vmcb *c, struct vexit *exit) {
     u64 info = c->exit_info1;
     v->arch.next_rip = c->exit_info2;
+    const u32 size = (u32)field_get(SVM_IO_SIZE, info);
     if (unlikely(info & SVM_IO_STRING))
-        return emulate_string_io(v, exit);
-    return exit_io(v, (u16)field_get(SVM_IO_PORT, info), (u32)field_get(SVM_IO_SIZE, info), info & SVM_IO_IN, exit);
+        return emulate_string_io(v, info & SVM_IO_IN, size, exit);
+    return exit_io(v, (u16)field_get(SVM_IO_PORT, info), size, info & SVM_IO_IN, exit);
 }
 
 [[gnu::noinline]] static bool exit_cr_write(struct vcpu *v, struct vmcb *c, u32 cr) {

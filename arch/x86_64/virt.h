@@ -164,8 +164,8 @@ enum { INSN_BYTES_MAX = 15 };
 // The instruction at RIP accessed guest-physical memory at `at`, where no RAM is. `bytes`: what the hardware fetched of
 // it, or nullptr.
 bool emulate_mmio(struct vcpu *v, u64 at, bool write, const u8 *bytes, u32 count, struct vexit *exit);
-// INS or OUTS.
-bool emulate_string_io(struct vcpu *v, struct vexit *exit);
+// INS or OUTS of `size` bytes.
+bool emulate_string_io(struct vcpu *v, bool in, u32 size, struct vexit *exit);
 // What is left of an instruction that takes several accesses.
 bool emulate_continue(struct vcpu *v, struct vexit *exit);
 // The answer to a read, or a write's completion.

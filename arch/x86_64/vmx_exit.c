@@ -135,9 +135,10 @@ static bool exit_cr(struct vcpu *v) {
 // ── Exits ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 static bool exit_io_instruction(struct vcpu *v, struct vexit *exit) {
     u64 q = vmcs_read(VMCS_QUALIFICATION);
+    const u32 size = (u32)field_get(QUAL_IO_SIZE, q) + 1;
     if (unlikely(q & QUAL_IO_STRING))
-        return emulate_string_io(v, exit);
-    return exit_io(v, (u16)field_get(QUAL_IO_PORT, q), (u32)field_get(QUAL_IO_SIZE, q) + 1, q & QUAL_IO_IN, exit);
+        return emulate_string_io(v, q & QUAL_IO_IN, size, exit);
+    return exit_io(v, (u16)field_get(QUAL_IO_PORT, q), size, q & QUAL_IO_IN, exit);
 }
 
 static bool exit_ept(struct vcpu *v, bool vectoring, struct vexit *exit) {
