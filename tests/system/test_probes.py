@@ -10,7 +10,7 @@ from machine import ARCH, BOARD, tiny
 PROBES = ("storm", "power", "code", "clocks", "switches") + {
     "aarch64": ("bounds", "registers", "irqlives", "debug"),
     "riscv64": ("bounds", "registers", "irqlives", "hsm", "paging"),
-    "x86_64": ("bounds", "registers", "irqlives", "debug", "patches", "pvclock"),
+    "x86_64": ("bounds", "registers", "irqlives", "debug", "patches", "pvclock", "rights"),
 }[ARCH]
 # The long sweeps run on one CPU of the VM; test_hostile.py has them on one and two vCPUs.
 SWEEPS = {
