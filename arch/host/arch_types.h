@@ -39,6 +39,8 @@ struct arch_vm {
     u8 irqchip; // enum host_irqchip
     struct vimsic *imsic;
     struct vaplic *aplic;
+    bool x2apic, offers; // its local APICs: by MSRs; the processor takes interrupts by itself
+    bool io_taken;       // the guest's lock of its IOAPIC
 };
 
 struct arch_vcpu {

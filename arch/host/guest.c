@@ -27,7 +27,7 @@ struct host_guest_state *host_guest_of(struct vcpu *v) {
 }
 
 static struct vgic_cpuif *cpuif_of(struct vcpu *v) {
-    return v->irqchip && !host_has_harts(v->vm) ? vgic_cpuif(v) : NULL;
+    return v->irqchip && host_has_gic(v->vm) ? vgic_cpuif(v) : NULL;
 }
 
 static u32 lr_count_of(struct vcpu *v) {
@@ -38,7 +38,8 @@ static u32 lr_count_of(struct vcpu *v) {
 // What the guest would take now.
 static bool candidate(const struct host_guest_state *s) {
     struct vcpu *v = s->guest.v;
-    return host_has_harts(v->vm) ? hart_pending(s) != 0 : gicv_candidate(&s->gicv, lr_count_of(v)) >= 0;
+    const struct host_irqv *irqv = host_irqv_of(v->vm);
+    return irqv ? irqv->pending(s) : gicv_candidate(&s->gicv, lr_count_of(v)) >= 0;
 }
 
 // ── The virtual timer ───────────────────────────────────────────────────────────────────────────────────────────────
@@ -48,7 +49,7 @@ bool host_timer_level(const struct host_guest_state *s) {
 
 // Its physical interrupt, once taken, does not come again before the guest has ended the virtual one.
 static u64 timer_next(const struct cpu *c) {
-    if (!c->arch.loaded || c->arch.vtimer_active || host_has_harts(c->arch.loaded->vm))
+    if (!c->arch.loaded || c->arch.vtimer_active || !host_has_gic(c->arch.loaded->vm))
         return TIMER_NEVER;
     const struct host_guest_state *s = host_guest_of(c->arch.loaded);
     return s->timer_on ? s->timer_ns : TIMER_NEVER;
@@ -60,16 +61,18 @@ static bool timer_irq(const struct cpu *c) {
 
 static void timer_stand_in(struct timer *t) {
     struct vcpu *v = container_of(t, struct host_guest_state, timer)->guest.v;
-    if (host_has_harts(v->vm))
-        hart_timer_expired(v);
+    const struct host_irqv *irqv = host_irqv_of(v->vm);
+    if (irqv)
+        irqv->timer_expired(v);
     else
         v->vm->irqchip_ops->set_ppi(v, GUEST_TIMER_IRQ, true);
 }
 
 bool arch_irq_level(struct vcpu *v, u32 ppi) {
     struct host_guest_state *s = host_guest_of(v);
-    if (s && host_has_harts(v->vm))
-        return host_timer_level(s);
+    const struct host_irqv *irqv = host_irqv_of(v->vm);
+    if (s && irqv)
+        return irqv->level(s);
     if (!s || ppi != GUEST_TIMER_IRQ)
         return v->arch.ppi_level & BIT(ppi);
     bool level = host_timer_level(s);
@@ -128,14 +131,22 @@ static void choose_irqchip(struct vm *vm) {
     vm->arch.irqchip = i < registered_count ? (u8)registered[i].irqchip : HOST_GIC;
 }
 
+static int irqchip_create(struct vm *vm) {
+    return host_irqv_of(vm)->create(vm);
+}
+
+static void irqchip_destroy(struct vm *vm) {
+    host_irqv_of(vm)->destroy(vm);
+}
+
 static const struct host_guest_hooks hooks = {
     .next_event = timer_next,
     .irq = guest_irq_pending,
     .take = take_irqs,
     .reset = forget_guests,
     .choose = choose_irqchip,
-    .harts_create = host_harts_create,
-    .harts_destroy = host_harts_destroy,
+    .irqchip_create = irqchip_create,
+    .irqchip_destroy = irqchip_destroy,
 };
 
 // ── What a VM's vCPUs run ───────────────────────────────────────────────────────────────────────────────────────────
@@ -170,6 +181,8 @@ u64 host_guest_entry(guest_fn fn) {
 static guest_fn find_guest(const struct vcpu *v, u64 entry) {
     if (entry >= ENTRY_FIRST && entry - ENTRY_FIRST < entry_count)
         return entries[entry - ENTRY_FIRST];
+    if (host_has_apics(v->vm) && v->id && entry >> 12 < entry_count) // a SIPI's vector
+        return entries[entry >> 12];
     u32 i = find_registered(v->vm->cfg.name);
     if (i < registered_count)
         return registered[i].fn;
@@ -229,6 +242,9 @@ void arch_vcpu_reset(struct vcpu *v, u64 entry, u64 arg) {
     memset(&s->gicv, 0, sizeof(s->gicv));
     memset(&s->hart, 0, sizeof(s->hart));
     s->call.what = HART_NOTHING;
+    memset(&s->apic, 0, sizeof(s->apic));
+    s->apic.offered = -1;
+    v->vm->arch.io_taken = v->vm->arch.io_taken && v->id; // not yet, where a VM begins
     s->fiber = host_fiber_new(s, guest_entry, s);
 }
 
@@ -239,8 +255,9 @@ void arch_vcpu_load(struct vcpu *v) {
         BUG_ON(cpus[i].arch.loaded == v); // its registers are elsewhere
     BUG_ON(c->arch.loaded);               // another's would be lost
     c->arch.loaded = v;
-    if (host_has_harts(v->vm)) {
-        hart_load(s);
+    const struct host_irqv *irqv = host_irqv_of(v->vm);
+    if (irqv) {
+        irqv->load(s);
         return;
     }
     timer_cancel(&s->timer);
@@ -256,8 +273,9 @@ void arch_vcpu_save(struct vcpu *v) {
     gicv_save(&s->gicv, cpuif_of(v));
     c->arch.loaded = NULL;
     c->arch.vtimer_active = false;
-    if (host_has_harts(v->vm))
-        hart_save(s);
+    const struct host_irqv *irqv = host_irqv_of(v->vm);
+    if (irqv)
+        irqv->save(s);
     else if (s->timer_on)
         timer_arm(&s->timer, s->timer_ns);
 }
@@ -279,8 +297,9 @@ void arch_vcpu_run(struct vcpu *v, struct vexit *exit) {
     BUG_ON(c->arch.loaded != v || s->dead);
     BUG_ON(atomic_load(&c->current) != &v->task);
     host_assert_unlocked("arch_vcpu_run");
-    if (host_has_harts(v->vm))
-        hart_enter(s);
+    const struct host_irqv *irqv = host_irqv_of(v->vm);
+    if (irqv)
+        irqv->enter(s);
     else
         gicv_enter(&s->gicv, cpuif_of(v));
     host_schedule(WHY_ENTRY);
@@ -295,8 +314,8 @@ void arch_vcpu_run(struct vcpu *v, struct vexit *exit) {
     }
     exit->ticks = arch_ticks();
     gicv_leave(&s->gicv, cpuif_of(v));
-    if (host_has_harts(v->vm))
-        hart_serve(s, exit);
+    if (irqv)
+        irqv->serve(s, exit);
     if (exit->kind == VEXIT_NONE)
         arch_irq_poll();
     c->arch.inside = NULL;
@@ -410,7 +429,7 @@ void guest_halt(struct host_guest *g) {
     guest_step(g);
     if (candidate(s))
         return;
-    if (sched_cpu_contended(cpu_self())) {
+    if (host_has_apics(g->v->vm) || sched_cpu_contended(cpu_self())) {
         exit_with(g, &(struct vexit){.kind = VEXIT_HALT});
         return;
     }
@@ -476,45 +495,50 @@ bool guest_fault(struct host_guest *g) {
 
 // ICC_SGI1R_EL1, §12.2.22: INTID in 27..24, the target list in 15..0.
 void guest_ipi(struct host_guest *g, u32 sgi, u32 target_mask) {
-    if (host_has_harts(g->v->vm) && sgi)
-        hart_ipi(g, sgi, target_mask);
+    if (host_has_apics(g->v->vm) || (host_has_harts(g->v->vm) && sgi))
+        host_irqv_of(g->v->vm)->ipi(g, sgi, target_mask);
     else
         exit_with(g, &(struct vexit){.kind = VEXIT_SEND_IPI, .value = (u64)sgi << 24 | (target_mask & 0xffff)});
 }
 
 void guest_signal(struct host_guest *g, u32 targets) {
-    if (host_has_harts(g->v->vm))
-        hart_signal(g, targets);
+    const struct host_irqv *irqv = host_irqv_of(g->v->vm);
+    if (irqv)
+        irqv->signal(g, targets);
     else // ISPENDR1
         guest_mmio_write(g, GUEST_GICD + 0x204, 4, (u64)targets << (GUEST_BELL_IRQ - 32));
 }
 
 void guest_irq_resume(struct host_guest *g) {
-    if (host_has_harts(g->v->vm))
-        hart_wants(g);
+    const struct host_irqv *irqv = host_irqv_of(g->v->vm);
+    if (irqv)
+        irqv->resume(g);
 }
 
 u32 guest_irq_ack(struct host_guest *g) {
     host_schedule(WHY_GUEST);
     interruptible(g->state);
-    if (host_has_harts(g->v->vm))
-        return hart_ack(g);
+    const struct host_irqv *irqv = host_irqv_of(g->v->vm);
+    if (irqv)
+        return irqv->ack(g);
     return gicv_ack(&g->state->gicv, lr_count_of(g->v));
 }
 
 void guest_irq_eoi(struct host_guest *g, u32 intid) {
     host_schedule(WHY_GUEST);
     interruptible(g->state);
-    if (host_has_harts(g->v->vm))
-        hart_eoi(g, intid);
+    const struct host_irqv *irqv = host_irqv_of(g->v->vm);
+    if (irqv)
+        irqv->eoi(g, intid);
     else if (gicv_eoi(&g->state->gicv, lr_count_of(g->v), intid) == GUEST_TIMER_IRQ)
         cpu_self()->arch.vtimer_active = false;
 }
 
 void guest_irq_enable(struct host_guest *g, u32 intid, u8 priority) {
     enum { CTLR = 0, IGROUPR = 0x80, ISENABLER = 0x100, IPRIORITYR = 0x400, IROUTER = 0x6000, WAKER = 0x14 };
-    if (host_has_harts(g->v->vm)) {
-        hart_enable(g, intid, priority);
+    const struct host_irqv *irqv = host_irqv_of(g->v->vm);
+    if (irqv) {
+        irqv->enable(g, intid, priority);
         return;
     }
     u64 gicr = GUEST_GICR + 0x20000ull * g->cpu, sgi = gicr + 0x10000;
@@ -534,8 +558,9 @@ u64 guest_now(struct host_guest *g) {
 }
 
 void guest_timer_set(struct host_guest *g, u64 deadline_ns) {
-    if (host_has_harts(g->v->vm)) {
-        hart_timer_set(g, g->v->vm->arch.clock_start_ns + deadline_ns);
+    const struct host_irqv *irqv = host_irqv_of(g->v->vm);
+    if (irqv) {
+        irqv->timer_set(g, g->v->vm->arch.clock_start_ns + deadline_ns);
         return;
     }
     guest_step(g);
@@ -544,8 +569,9 @@ void guest_timer_set(struct host_guest *g, u64 deadline_ns) {
 }
 
 void guest_timer_off(struct host_guest *g) {
-    if (host_has_harts(g->v->vm)) {
-        hart_timer_set(g, TIMER_NEVER);
+    const struct host_irqv *irqv = host_irqv_of(g->v->vm);
+    if (irqv) {
+        irqv->timer_set(g, TIMER_NEVER);
         return;
     }
     guest_step(g);

@@ -27,7 +27,7 @@ struct host_guest {
 // returns switches its vCPU off, vCPU 0 the machine. Until the next host_init.
 void host_guest_register(const char *vm_name, guest_fn fn);
 // Which interrupt controller the machine of a registered VM has, from its creation on.
-enum host_irqchip { HOST_GIC, HOST_PLIC, HOST_AIA };
+enum host_irqchip { HOST_GIC, HOST_PLIC, HOST_AIA, HOST_APIC };
 void host_guest_irqchip(const char *vm_name, enum host_irqchip kind);
 // An entry address for CPU_ON that stands for fn; also what a raw image may be entered at.
 u64 host_guest_entry(guest_fn fn);
@@ -57,7 +57,7 @@ bool guest_page_fault(struct host_guest *g, u64 at, bool write, bool exec);
 bool guest_fault(struct host_guest *g);
 
 // The virtual CPU interface of a GICv3, EOImode 0. On a machine with harts (HOST_PLIC, HOST_AIA) the same calls mean
-// what hartv.c says; SGIs 1 to 3 are HOST_AIA's alone.
+// what hartv.c says; SGIs 1 to 3 are HOST_AIA's alone. On one with local APICs: apicv.c; SGI 3 is an NMI.
 void guest_ipi(struct host_guest *g, u32 sgi, u32 target_mask); // vCPUs 0…15
 u32 guest_irq_ack(struct host_guest *g);                        // 1023: none
 void guest_irq_eoi(struct host_guest *g, u32 intid);
@@ -67,6 +67,11 @@ void guest_signal(struct host_guest *g, u32 targets);
 void guest_irq_resume(struct host_guest *g);
 // Turns the distributor and this vCPU's redistributor on and enables the INTID at a priority, all through MMIO.
 void guest_irq_enable(struct host_guest *g, u32 intid, u8 priority);
+// HOST_APIC: INIT, and a SIPI that makes the vCPU begin with fn. It tells nothing of what becomes of them.
+void guest_init(struct host_guest *g, u32 target);
+void guest_sipi(struct host_guest *g, u32 target, guest_fn fn);
+// HOST_APIC: halts with interrupts masked, until an NMI comes.
+void guest_halt_masked(struct host_guest *g);
 // The virtual timer (INTID 27), in ns of the guest's clock, which begins at 0 with the VM.
 enum { GUEST_TIMER_IRQ = 27 };
 u64 guest_now(struct host_guest *g);
@@ -76,7 +81,7 @@ void guest_timer_off(struct host_guest *g);
 enum {
     GUEST_RAM_BASE = 0x40000000,
     GUEST_GICD = 0x08000000,
-    GUEST_BELL = 0x0a000000, // HOST_PLIC: a word of 8 bytes for each of the lines GUEST_BELL_IRQ + n
+    GUEST_BELL = 0x0a000000, // HOST_PLIC, HOST_APIC: a word of 8 bytes for each of the lines GUEST_BELL_IRQ + n
     GUEST_BELL_IRQ = 40,
     GUEST_PLIC = 0x0c000000,
     GUEST_APLIC = 0x0d000000,

@@ -43,6 +43,15 @@ struct host_guest_state {
         bool soft;
     } hart;
     struct hart_call call;
+    struct {               // of a machine with local APICs
+        bool ready;        // at the last entry there was something to take: the interrupt window was asked for
+        bool window;       // IF is set, as the guest is to take something
+        bool masked;       // its halts wait for NMIs only
+        bool took;         // what was offered
+        s32 offered;       // before the processor, which takes it by itself; -1: nothing
+        s32 got;           // a vector; APIC_NMI; -1: nothing
+        struct vexit *msr; // an MSR's access that is to be served without the core, and then is nullptr
+    } apic;
     u32 storm; // maintenance interrupts in a row without an instruction in between
 };
 
@@ -51,26 +60,52 @@ bool host_timer_level(const struct host_guest_state *s);
 // Out of the guest with *s->exit; returns at the next entry.
 void host_guest_leave(struct host_guest_state *s);
 
+static inline bool host_has_gic(const struct vm *vm) {
+    return vm->arch.irqchip == HOST_GIC;
+}
 static inline bool host_has_harts(const struct vm *vm) {
-    return vm->arch.irqchip != HOST_GIC;
+    return vm->arch.irqchip == HOST_PLIC || vm->arch.irqchip == HOST_AIA;
+}
+static inline bool host_has_apics(const struct vm *vm) {
+    return vm->arch.irqchip == HOST_APIC;
+}
+
+// What another machine than one with a GIC does in its place.
+struct host_irqv {
+    int (*create)(struct vm *vm);
+    void (*destroy)(struct vm *vm);
+    // On the vCPU's way, in its task.
+    void (*load)(struct host_guest_state *s);
+    void (*save)(struct host_guest_state *s);
+    void (*enter)(struct host_guest_state *s);
+    void (*serve)(struct host_guest_state *s, struct vexit *exit); // after an exit
+    bool (*pending)(const struct host_guest_state *s);             // the guest would take something
+    bool (*level)(const struct host_guest_state *s);               // arch_irq_level of its timer
+    void (*timer_expired)(struct vcpu *v);
+    // The guest's instructions.
+    void (*timer_set)(struct host_guest *g, u64 at_ns); // TIMER_NEVER: off
+    void (*ipi)(struct host_guest *g, u32 sgi, u32 targets);
+    void (*signal)(struct host_guest *g, u32 targets);
+    u32 (*ack)(struct host_guest *g);
+    void (*eoi)(struct host_guest *g, u32 irq);
+    void (*enable)(struct host_guest *g, u32 irq, u8 priority);
+    void (*resume)(struct host_guest *g);
+};
+extern const struct host_irqv host_hartv, host_apicv;
+
+static inline const struct host_irqv *host_irqv_of(const struct vm *vm) { // nullptr: it has a GIC
+    return host_has_gic(vm) ? nullptr : host_has_apics(vm) ? &host_apicv : &host_hartv;
 }
 
 // hartv.c
-[[nodiscard]] int host_harts_create(struct vm *vm);
-void host_harts_destroy(struct vm *vm);
-void hart_enter(struct host_guest_state *s);
-void hart_load(struct host_guest_state *s);
-void hart_save(struct host_guest_state *s);
 u32 hart_pending(const struct host_guest_state *s); // and enabled
-void hart_serve(struct host_guest_state *s, struct vexit *exit);
-void hart_timer_expired(struct vcpu *v);
-void hart_timer_set(struct host_guest *g, u64 at_ns); // TIMER_NEVER: off
-void hart_ipi(struct host_guest *g, u32 sgi, u32 targets);
-void hart_signal(struct host_guest *g, u32 targets);
-u32 hart_ack(struct host_guest *g);
-void hart_eoi(struct host_guest *g, u32 irq);
-void hart_enable(struct host_guest *g, u32 irq, u8 priority);
-void hart_wants(struct host_guest *g);
+// A device whose lines GUEST_BELL_IRQ + n guests raise and lower.
+[[nodiscard]] int host_bell_create(struct vm *vm);
+void host_bell_destroy(struct vm *vm);
+
+// apicv.c
+enum { APIC_NMI = 2 };    // the NMI's vector
+u32 apic_vector(u32 irq); // that a guest's interrupt has
 
 // Entry, exit, load and save as include/vgic.h states them. cif is NULL for a VM without a vGIC.
 void gicv_enter(struct host_gicv *h, struct vgic_cpuif *cif);

@@ -72,28 +72,32 @@ static int aia_create(struct vm *vm) {
     return 0;
 }
 
-static int plic_create(struct vm *vm) {
-    int err = vplic_create(vm, gpa(GUEST_PLIC));
-    if (err)
-        return err;
+int host_bell_create(struct vm *vm) {
     struct bell *b = page_alloc(0);
     if (!b)
         return -ENOMEM;
     b->dev = (struct vdev){"bell", vm, gpa(GUEST_BELL), PAGE_SIZE, bell_access, bell_reset};
-    err = bus_add(&vm->bus, &b->dev);
+    int err = bus_add(&vm->bus, &b->dev);
     if (err)
         page_free(b, 0);
     return err;
 }
 
-int host_harts_create(struct vm *vm) {
-    return vm->arch.irqchip == HOST_PLIC ? plic_create(vm) : aia_create(vm);
-}
-
-void host_harts_destroy(struct vm *vm) {
+void host_bell_destroy(struct vm *vm) {
     struct vdev *bell = bus_remove(&vm->bus, bell_access);
     if (bell)
         page_free(bell, 0);
+}
+
+static int create(struct vm *vm) {
+    if (vm->arch.irqchip == HOST_AIA)
+        return aia_create(vm);
+    int err = vplic_create(vm, gpa(GUEST_PLIC));
+    return err ? err : host_bell_create(vm);
+}
+
+static void destroy(struct vm *vm) {
+    host_bell_destroy(vm);
     vaplic_destroy(vm->arch.aplic);
     vm->arch.aplic = nullptr;
     vimsic_destroy(vm->arch.imsic);
@@ -103,7 +107,7 @@ void host_harts_destroy(struct vm *vm) {
 
 // ── The hart ────────────────────────────────────────────────────────────────────────────────────────────────────────
 // As arch/riscv64: what the interface says goes into hvip before an entry, and the software interrupt is the guest's.
-void hart_enter(struct host_guest_state *s) {
+static void enter(struct host_guest_state *s) {
     struct vplic_cpuif *cif = vplic_cpuif(s->guest.v);
     if (!cif->dirty)
         return;
@@ -112,11 +116,11 @@ void hart_enter(struct host_guest_state *s) {
     cif->soft = cif->dirty = false;
 }
 
-void hart_load(struct host_guest_state *s) {
+static void load(struct host_guest_state *s) {
     vplic_cpuif(s->guest.v)->dirty = true;
 }
 
-void hart_save(struct host_guest_state *s) {
+static void save(struct host_guest_state *s) {
     s->hart.levels = 0; // a load that is left out shows
 }
 
@@ -124,8 +128,12 @@ u32 hart_pending(const struct host_guest_state *s) {
     return (s->hart.levels | (s->hart.soft ? (u32)BIT(VPLIC_SSI) : 0)) & s->hart.enabled;
 }
 
+static bool is_pending(const struct host_guest_state *s) {
+    return hart_pending(s);
+}
+
 // Without a clock of its own (Sstc): a timer of ours all the time.
-void hart_timer_expired(struct vcpu *v) {
+static void timer_expired(struct vcpu *v) {
     if (host_timer_level(host_guest_of(v)))
         v->vm->irqchip_ops->set_ppi(v, VPLIC_STI, true);
 }
@@ -140,7 +148,7 @@ static void timer_written(struct host_guest_state *s) {
 }
 
 // What the guest has done that traps and is served without the core: in the vCPU's task, after the exit.
-void hart_serve(struct host_guest_state *s, struct vexit *exit) {
+static void serve(struct host_guest_state *s, struct vexit *exit) {
     struct vcpu *v = s->guest.v;
     struct hart_call *call = &s->call;
     if (call->what == HART_TIMER)
@@ -175,17 +183,17 @@ static u64 call(struct host_guest *g, struct hart_call what) {
     return s->call.value;
 }
 
-void hart_timer_set(struct host_guest *g, u64 at_ns) {
+static void timer_set(struct host_guest *g, u64 at_ns) {
     (void)call(g, (struct hart_call){.what = HART_TIMER, .value = at_ns});
 }
 
-void hart_ipi(struct host_guest *g, u32 sgi, u32 targets) {
+static void ipi(struct host_guest *g, u32 sgi, u32 targets) {
     for (u32 t = 0; t < g->v->vm->vcpu_count; t++)
         if (targets >> t & 1)
             guest_mmio_write(g, GUEST_IMSIC + PAGE_SIZE * t, 4, sgi);
 }
 
-void hart_signal(struct host_guest *g, u32 targets) {
+static void signal_bells(struct host_guest *g, u32 targets) {
     for (u32 t = 0; t < g->v->vm->vcpu_count; t++) {
         if (!(targets >> t & 1))
             continue;
@@ -207,7 +215,7 @@ static u32 external(struct host_guest *g) {
     return id ? id : NONE;
 }
 
-u32 hart_ack(struct host_guest *g) {
+static u32 ack(struct host_guest *g) {
     struct host_guest_state *s = g->state;
     u32 pending = hart_pending(s);
     if (pending & BIT(VPLIC_SSI)) {
@@ -223,14 +231,14 @@ u32 hart_ack(struct host_guest *g) {
     return pending & BIT(VPLIC_STI) ? (u32)GUEST_TIMER_IRQ : NONE;
 }
 
-void hart_eoi(struct host_guest *g, u32 irq) {
+static void eoi(struct host_guest *g, u32 irq) {
     if (g->v->vm->arch.irqchip == HOST_PLIC && irq >= SPI_FIRST)
         guest_mmio_write(g, GUEST_PLIC + PLIC_CONTEXT + 0x1000 * (2 * g->cpu + 1) + 4, 4, irq);
     else if (g->v->vm->arch.irqchip == HOST_AIA && is_device(irq)) // a level that is still up sends another one
         guest_mmio_write(g, GUEST_APLIC + APLIC_SETIPNUM, 4, irq);
 }
 
-void hart_wants(struct host_guest *g) {
+static void resume(struct host_guest *g) {
     g->state->hart.enabled = BIT(VPLIC_SSI) | BIT(VPLIC_STI) | BIT(VPLIC_SEI);
 }
 
@@ -251,8 +259,8 @@ static void aia_enable(struct host_guest *g, u32 irq) {
     guest_mmio_write(g, GUEST_APLIC + APLIC_SETIENUM, 4, irq);
 }
 
-void hart_enable(struct host_guest *g, u32 irq, u8 priority) {
-    hart_wants(g);
+static void enable(struct host_guest *g, u32 irq, u8 priority) {
+    resume(g);
     if (irq == 0 || irq == GUEST_TIMER_IRQ || irq > IDS)
         return;
     if (g->v->vm->arch.irqchip == HOST_AIA)
@@ -260,3 +268,22 @@ void hart_enable(struct host_guest *g, u32 irq, u8 priority) {
     else if (irq >= SPI_FIRST)
         plic_enable(g, irq, priority);
 }
+
+const struct host_irqv host_hartv = {
+    .create = create,
+    .destroy = destroy,
+    .load = load,
+    .save = save,
+    .enter = enter,
+    .serve = serve,
+    .pending = is_pending,
+    .level = host_timer_level,
+    .timer_expired = timer_expired,
+    .timer_set = timer_set,
+    .ipi = ipi,
+    .signal = signal_bells,
+    .ack = ack,
+    .eoi = eoi,
+    .enable = enable,
+    .resume = resume,
+};

@@ -68,8 +68,8 @@ struct host_guest_hooks {
     void (*take)(struct cpu *cpu);            // handle it
     void (*reset)(void);                      // a new machine: forget all
     void (*choose)(struct vm *vm);            // fills in vm->arch.irqchip
-    int (*harts_create)(struct vm *vm);       // what a machine with harts has for a GIC
-    void (*harts_destroy)(struct vm *vm);
+    int (*irqchip_create)(struct vm *vm);     // of a machine that has no GIC
+    void (*irqchip_destroy)(struct vm *vm);
 };
 extern const struct host_guest_hooks *host_guest_hooks;
 // What the UART's interrupt calls; set by host_uart_attach().

@@ -20,16 +20,16 @@ void arch_probe(struct board *board) {
 int arch_guest_devices(struct vm *vm) {
     if (host_guest_hooks)
         host_guest_hooks->choose(vm);
-    bool harts = host_guest_hooks && host_has_harts(vm);
+    bool gic = !host_guest_hooks || host_has_gic(vm);
     int err =
-        harts ? host_guest_hooks->harts_create(vm) : vgic_create(vm, gpa(GUEST_GICD), gpa(GUEST_GICR), LIST_REGISTERS);
+        gic ? vgic_create(vm, gpa(GUEST_GICD), gpa(GUEST_GICR), LIST_REGISTERS) : host_guest_hooks->irqchip_create(vm);
     if (!err)
         err = vpl011_create(vm, gpa(GUEST_UART), GUEST_UART_IRQ);
     if (!err)
         err = vpl031_create(vm, gpa(GUEST_RTC), GUEST_RTC_IRQ);
     if (err)
         return err;
-    for (u32 i = 0; !harts && i < vm->vcpu_count; i++)
+    for (u32 i = 0; gic && i < vm->vcpu_count; i++)
         vgic_map_ppi(vm->vcpus[i], GUEST_TIMER_IRQ, GUEST_TIMER_IRQ);
     return 0;
 }
@@ -37,10 +37,10 @@ int arch_guest_devices(struct vm *vm) {
 void arch_guest_devices_fini(struct vm *vm) {
     vpl031_destroy(vm);
     vpl011_destroy(vm);
-    if (host_has_harts(vm))
-        host_guest_hooks->harts_destroy(vm);
-    else
+    if (host_has_gic(vm))
         vgic_destroy(vm);
+    else
+        host_guest_hooks->irqchip_destroy(vm);
 }
 
 int arch_guest_fdt_root(void *fdt) {

@@ -6,6 +6,8 @@
 #include "guest_internal.h"
 #include "hypercall.h"
 #include "sim.h"
+#include "vioapic.h"
+#include "vlapic.h"
 
 enum {
     SGIS = 4,
@@ -32,6 +34,12 @@ struct mail {
     bool uart, rtc;       // these devices hold their line up
     u64 rtc_ns;           // when the match comes
     u32 resets;           // of the vCPU: a software interrupt of a hart does not survive them
+    bool busy;            // some vCPU starts it anew, or it does that with another one
+    bool stopped;         // an INIT has reached it
+    bool starts;          // a SIPI was sent to it after that
+    u32 life;             // which start of the VM that was; 0: it is not through
+    bool dead;            // it sleeps for ever
+    u32 targets, signal;  // what it is sending
 };
 
 static struct model {
@@ -57,7 +65,7 @@ void sim_vm_kind(const char *name, enum sim_kind kind) {
     m->kind = kind;
     m->chatty = one_in(3);
     host_guest_register(name, sim_guest);
-    m->irqchip = (enum host_irqchip)(one_in(2) ? HOST_GIC : 1 + rnd(2));
+    m->irqchip = (enum host_irqchip)(one_in(3) ? HOST_GIC : 1 + rnd(3));
     host_guest_irqchip(name, m->irqchip);
 }
 
@@ -157,7 +165,7 @@ static void open_mail(struct host_guest *g, struct mail *mail) {
 // and the devices' go to vCPU 0.
 static bool alone(const struct model *m, u32 t, u32 n) {
     const u32 *sending = m->mail[t].sending;
-    if (m->irqchip == HOST_GIC || n == 0)
+    if (m->irqchip == HOST_GIC || m->irqchip == HOST_APIC || n == 0)
         return sending[n] == 0;
     for (u32 i = 1; i < SIGNALS; i++)
         if (sending[i])
@@ -171,6 +179,8 @@ static void send(struct host_guest *g, struct model *m) {
     u32 targets = n < SGIS ? 1 + rnd(15) : 1u << rnd(vcpus);
     sim_note("guest %llu/%llu signals %llx", g->v->vm->id, g->cpu, targets);
     u32 taken[VCPUS], resets[VCPUS];
+    m->mail[g->cpu].targets = targets;
+    m->mail[g->cpu].signal = n;
     for (u32 t = 0; t < vcpus; t++) {
         taken[t] = m->mail[t].taken[n];
         resets[t] = m->mail[t].resets;
@@ -183,11 +193,13 @@ static void send(struct host_guest *g, struct model *m) {
     else
         guest_signal(g, targets);
     sim_result->ipis++;
+    m->mail[g->cpu].targets = 0;
     for (u32 t = 0; t < vcpus; t++)
         if ((targets >> t & 1) && (m->mail[t].sending[n]--, alone(m, t, n)) && (sure >> t & 1))
             sim_expect_awake(g->v->vm->vcpus[t], n < SGIS ? n : SPI + t);
     for (u32 t = 0; t < vcpus; t++) // one that was taken meanwhile may have been this one
-        m->mail[t].done[n] += (sure >> t & 1) && m->mail[t].taken[n] == taken[t] && m->mail[t].resets == resets[t];
+        m->mail[t].done[n] += (sure >> t & 1) && m->mail[t].taken[n] == taken[t] && m->mail[t].resets == resets[t] &&
+                              (m->irqchip == HOST_GIC || m->mail[t].sending[n] == 0); // else who came first kicks
 }
 
 static void await(struct host_guest *g, struct mail *mail) {
@@ -219,9 +231,89 @@ static void use_rtc(struct host_guest *g, struct mail *mail) {
     mail->rtc_ns = host_machine.now_ns + 3000000000ull; // at the latest
 }
 
-// ── A fair guest ────────────────────────────────────────────────────────────────────────────────────────────────────
+// ── INIT and SIPI ───────────────────────────────────────────────────────────────────────────────────────────────────
 static void fair_secondary(struct host_guest *g);
+
+// What it had to take is gone.
+static void forget_mail(struct mail *mail) {
+    mail->open = mail->timer = mail->resumed = false;
+    mail->resets++;
+    for (u32 n = 0; n < SIGNALS; n++)
+        mail->covered[n] = mail->done[n];
+}
+
+static void stop(struct host_guest *g, struct mail *mail, u32 t) {
+    mail->open = false;
+    mail->resets++;
+    guest_init(g, t);
+    forget_mail(mail); // it went on meanwhile
+    mail->stopped = true;
+    sim_expect_awake(g->v->vm->vcpus[t], SIM_INIT);
+}
+
+// A vCPU that runs, sleeps or is off begins anew, once, however many SIPIs there are.
+static void start_anew(struct host_guest *g, struct model *m) {
+    u32 t = rnd(VCPUS);
+    struct mail *self = &m->mail[g->cpu], *mail = &m->mail[t];
+    u64 power = VCPU_OFF;
+    if (t == 0 || t == g->cpu || t >= g->v->vm->vcpu_count)
+        return;
+    expect(g, guest_cpu_info(g, t, &power) == 0);
+    if (mail->busy || self->busy || (power != VCPU_OFF && !mail->open && !mail->dead)) // else it may hold a lock
+        return;
+    sim_note("guest %llu/%llu starts vCPU %llu anew", g->v->vm->id, g->cpu, t);
+    sim_result->inits++;
+    self->busy = mail->busy = true;
+    for (u32 i = one_in(4) ? 2 : 1; i; i--)
+        stop(g, mail, t);
+    if (one_in(3))
+        guest_compute(g, rnd(4000));
+    mail->life = 0;
+    mail->starts = true;
+    guest_sipi(g, t, fair_secondary);
+    mail->life = g->v->vm->starts;
+    if (one_in(3))
+        guest_sipi(g, t, fair_secondary);
+    self->busy = false; // the other one's ends when it begins
+}
+
+bool sim_vcpu_starts(const struct vcpu *v) {
+    for (u32 i = 0; i < model_count && v->id < VCPUS; i++)
+        if (strcmp(models[i].name, v->vm->cfg.name) == 0)
+            return models[i].mail[v->id].starts && models[i].mail[v->id].life == v->vm->starts;
+    return false;
+}
+
+static void begin_life(struct host_guest *g, struct model *m, struct mail *mail) {
+    expect(g, mail->starts && g->arg == 0);        // one start for all its SIPIs
+    for (u32 t = 0; t < g->v->vm->vcpu_count; t++) // what it was about to send has left the hypervisor
+        m->mail[t].sending[mail->signal] -= mail->targets >> t & 1;
+    mail->targets = 0;
+    mail->starts = mail->stopped = mail->dead = mail->busy = false;
+}
+
+// As no vCPU of an x86_64 VM switches itself off: it sleeps, until another one starts it anew.
+[[noreturn]] static void sleep_for_ever(struct host_guest *g, struct mail *mail) {
+    bool masked = one_in(2);
+    while (mail->busy)
+        guest_step(g);
+    mail->open = false;
+    mail->dead = true;
+    for (;;) {
+        if (masked)
+            guest_halt_masked(g);
+        else
+            guest_halt(g);
+        u32 irq = guest_irq_ack(g);
+        expect(g, !mail->stopped);
+        if (irq != WRONG)
+            guest_irq_eoi(g, irq);
+    }
+}
+
+// ── A fair guest ────────────────────────────────────────────────────────────────────────────────────────────────────
 static void fair_resumed(struct host_guest *g);
+static void hostile(struct host_guest *g);
 
 static void switch_on(struct host_guest *g) {
     u32 target = rnd(5), vcpus = g->v->vm->vcpu_count;
@@ -282,6 +374,9 @@ static void chat(struct host_guest *g, struct model *m, struct mail *mail) {
 
 static void act(struct host_guest *g, struct model *m) {
     struct mail *mail = &m->mail[g->cpu];
+    expect(g, !mail->stopped);
+    if (m->irqchip == HOST_APIC && one_in(8))
+        start_anew(g, m);
     if (m->chatty && !one_in(6)) {
         chat(g, m, mail);
         serve(g, mail);
@@ -299,7 +394,10 @@ static void act(struct host_guest *g, struct model *m) {
         break;
     case 5:
     case 6:
-        switch_on(g);
+        if (m->irqchip == HOST_APIC)
+            start_anew(g, m);
+        else
+            switch_on(g);
         break;
     case 7:
         call(g);
@@ -317,7 +415,7 @@ static void act(struct host_guest *g, struct model *m) {
             use_uart(g, mail);
         break;
     case 11:
-        if (one_in(4)) {
+        if (m->irqchip != HOST_APIC && one_in(4)) {
             set_timer(g, mail, rnd(30000));
             guest_cpu_suspend_to(g, fair_resumed, ARG + g->cpu);
         }
@@ -331,7 +429,9 @@ static void act(struct host_guest *g, struct model *m) {
 static void fair_loop(struct host_guest *g, struct model *m) {
     for (u32 i = (m->chatty ? 50 : 10) + rnd(60); i; i--)
         act(g, m);
-    if (g->cpu != 0 || one_in(8))
+    if (m->irqchip == HOST_APIC && g->cpu != 0)
+        sleep_for_ever(g, &m->mail[g->cpu]);
+    if (m->irqchip != HOST_APIC && (g->cpu != 0 || one_in(8)))
         guest_cpu_off(g);
     switch (rnd(8)) {
     case 0:
@@ -342,6 +442,10 @@ static void fair_loop(struct host_guest *g, struct model *m) {
     case 1:
     case 2:
     case 3:
+        if (m->irqchip == HOST_APIC && one_in(2)) {
+            guest_init(g, 0); // nothing is there that it could begin with but the whole machine
+            sim_violation("vCPU 0 of %s goes on after an INIT", g->v->vm->cfg.name);
+        }
         guest_system_reset(g);
     default:
         guest_system_off(g);
@@ -350,7 +454,7 @@ static void fair_loop(struct host_guest *g, struct model *m) {
 
 // A hart that starts anew: nothing is enabled, and a software interrupt is forgotten.
 static void begin_anew(struct host_guest *g, struct model *m, struct mail *mail) {
-    if (m->irqchip == HOST_GIC)
+    if (m->irqchip == HOST_GIC || m->irqchip == HOST_APIC)
         return;
     mail->resets++;
     mail->covered[0] = mail->done[0];
@@ -373,10 +477,18 @@ static void fair_resumed(struct host_guest *g) {
 static void fair_secondary(struct host_guest *g) {
     struct model *m = model_of(g);
     struct mail *mail = &m->mail[g->cpu];
-    expect(g, g->arg == ARG + g->cpu);
-    mail->timer = false; // it is off after a reset
-    mail->resumed = true;
-    begin_anew(g, m, mail);
+    if (m->kind == SIM_HOSTILE) { // the vector of its SIPI means this one
+        hostile(g);
+        return;
+    }
+    if (m->irqchip == HOST_APIC) {
+        begin_life(g, m, mail);
+    } else {
+        expect(g, g->arg == ARG + g->cpu);
+        mail->timer = false; // it is off after a reset
+        mail->resumed = true;
+        begin_anew(g, m, mail);
+    }
     if (!mail->open)
         open_mail(g, mail);
     fair_loop(g, m);
@@ -404,8 +516,6 @@ static void fair_primary(struct host_guest *g, struct model *m) {
 }
 
 // ── A hostile one ───────────────────────────────────────────────────────────────────────────────────────────────────
-static void hostile(struct host_guest *g);
-
 static u64 any_device(void) {
     static const u64 bases[] = {GUEST_GICD,
                                 GUEST_GICR,
@@ -418,7 +528,11 @@ static u64 any_device(void) {
                                 GUEST_APLIC,
                                 GUEST_APLIC + 0x1c00,
                                 GUEST_PLIC + 0x201000,
-                                GUEST_IMSIC};
+                                GUEST_IMSIC,
+                                VLAPIC_BASE,
+                                VLAPIC_BASE + 0x300,
+                                VIOAPIC_BASE,
+                                GUEST_BELL};
     u64 at = bases[rnd(ARRAY_SIZE(bases))] + (one_in(3) ? rnd(0x1000) * 4 : rnd(0x140) * 4);
     if (one_in(8))
         at += 0x20000ull * rnd(4);
@@ -432,7 +546,9 @@ static void any_exit(struct host_guest *g) {
     struct vexit e = {.kind = kinds[rnd(ARRAY_SIZE(kinds))],
                       .size = (u8)(1u << rnd(4)),
                       .write = one_in(2),
-                      .nr = one_in(3) ? (u32)host_random(~0u) : rnd(8),
+                      .nr = one_in(3)   ? (u32)host_random(~0u)
+                            : one_in(2) ? 0x800 + rnd(0x40)
+                                        : rnd(8),
                       .target = one_in(3) ? (u32)host_random(~0u) : rnd(8),
                       .gpa = any_device(),
                       .value = host_random(~0ull),
@@ -481,6 +597,8 @@ static void hostile_act(struct host_guest *g) {
         break;
     default:
         guest_irq_eoi(g, rnd(300));
+        if (host_has_apics(g->v->vm) && one_in(4)) // to vCPU 0 it is a reset of the VM
+            guest_init(g, 1 + rnd(VCPUS));
     }
 }
 

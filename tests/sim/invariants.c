@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "../../vdev/vgicv3.h"
+#include "vlapic.h"
 #include "vplic.h"
 
 #include "page.h"
@@ -17,10 +18,12 @@ enum {
     QUEUE_MAX = 64,
 };
 
-static u32 vcpu_bad[VM_MAX][VM_MAX_VCPUS], cpu_bad[BOARD_MAX_CPUS], guest_bad[BOARD_MAX_CPUS], count_bad;
+static u32 vcpu_bad[VM_MAX][VM_MAX_VCPUS], start_bad[VM_MAX][VM_MAX_VCPUS], cpu_bad[BOARD_MAX_CPUS],
+    guest_bad[BOARD_MAX_CPUS], count_bad;
 
 void sim_invariants_init(void) {
     memset(vcpu_bad, 0, sizeof(vcpu_bad));
+    memset(start_bad, 0, sizeof(start_bad));
     memset(cpu_bad, 0, sizeof(cpu_bad));
     memset(guest_bad, 0, sizeof(guest_bad));
     count_bad = 0;
@@ -96,8 +99,33 @@ static bool hart_waits(struct vcpu *v, u32 lines) {
 
 static const u32 all_lines = BIT(VPLIC_SSI) | BIT(VPLIC_STI) | BIT(VPLIC_SEI);
 
+static const u32 ANY = ~0u;
+
+// An interrupt that the local APIC could give, of this vector or ANY, and that neither the guest nor its processor has
+// been shown.
+static bool apic_waits(struct vcpu *v, u32 vector) {
+    const struct vlapic *l = v->irqchip ? vlapic_of(v) : nullptr;
+    const struct host_guest_state *s = v->arch.guest ? v->arch.guest->state : nullptr;
+    if (!l || !s || (s->executing && s->apic.ready))
+        return false;
+    if ((vector == ANY || vector == APIC_NMI) && l->nmi)
+        return true;
+    if (v->halted && !l->interruptible)
+        return false;
+    u32 above = vlapic_ppr(l) >> 4, top = 0;
+    if (s->executing && s->apic.offered >= 0)
+        above = MAX(above, (u32)s->apic.offered >> 4);
+    for (u32 w = 0; w < VLAPIC_WORDS; w++)
+        if (l->irr[w])
+            top = w * 64 + 63 - (u32)__builtin_clzll(l->irr[w]);
+    bool asked = vector == ANY || (l->irr[vector / 64] >> vector % 64 & 1);
+    return asked && (vector == ANY ? top : vector) >> 4 > above;
+}
+
 // Something that the vCPU can take waits in the distributor. A physical interrupt's line may be low meanwhile.
 static bool deliverable(struct vcpu *v) {
+    if (host_has_apics(v->vm))
+        return apic_waits(v, ANY);
     if (host_has_harts(v->vm))
         return hart_waits(v, all_lines);
     const struct vgic_vcpu *g = v->irqchip;
@@ -117,7 +145,7 @@ static bool deliverable(struct vcpu *v) {
 static bool timer_missed(struct vcpu *v) {
     const struct vgic_vcpu *g = v->irqchip;
     u32 bit = 1u << GUEST_TIMER_IRQ;
-    if (!g || host_has_harts(v->vm) || !v->arch.guest || !host_timer_level(v->arch.guest->state))
+    if (!g || !host_has_gic(v->vm) || !v->arch.guest || !host_timer_level(v->arch.guest->state))
         return false;
     const struct vgic_word *w = &g->word;
     return w->gate & ~w->active & ~w->in_lr & ~w->line & bit;
@@ -125,7 +153,7 @@ static bool timer_missed(struct vcpu *v) {
 
 static bool has_room(struct vcpu *v) {
     const struct vgic_vcpu *g = v->irqchip;
-    return host_has_harts(v->vm) || (g && (g->lr_all & ~g->cpuif.lr_used));
+    return !host_has_gic(v->vm) || (g && (g->lr_all & ~g->cpuif.lr_used));
 }
 
 static void patience(u32 *bad, bool now, u32 steps, u32 limit, const char *what, const char *who) {
@@ -142,12 +170,19 @@ static void check_vcpu(struct vm *vm, struct vcpu *v) {
     else
         patience(bad, blocked && on && (deliverable(v) || timer_missed(v) || v->requests), EVERY, PATIENCE,
                  "sleeps, and there is an interrupt or a request for it", v->task.name);
+    bool stays_off = vm->state == VM_RUNNING && v->power == VCPU_OFF && !v->requests && sim_vcpu_starts(v);
+    patience(&start_bad[vm->id % VM_MAX][v->id], stays_off, EVERY, PATIENCE, "was sent a SIPI after an INIT, stays off",
+             v->task.name);
 }
 
 // Exactly, and at once: a raiser that still saw it awake has left a mark that it saw before it went to sleep.
 void sim_expect_awake(struct vcpu *v, u32 irq) {
     bool waits;
-    if (host_has_harts(v->vm)) {
+    if (irq == SIM_INIT) {
+        waits = v->requests;
+    } else if (host_has_apics(v->vm)) {
+        waits = apic_waits(v, apic_vector(irq));
+    } else if (host_has_harts(v->vm)) {
         waits = hart_waits(v, BIT(irq == 0 ? VPLIC_SSI : VPLIC_SEI));
     } else {
         const struct vgic_vcpu *g = v->irqchip;

@@ -89,7 +89,7 @@ static bool run_seed(u64 seed) {
 }
 
 struct totals {
-    u64 runs, steps, starts, ipis, interrupts, commands, failed_allocations, crashes;
+    u64 runs, steps, starts, ipis, interrupts, commands, failed_allocations, crashes, inits;
 };
 
 static void add(struct totals *t) {
@@ -101,14 +101,16 @@ static void add(struct totals *t) {
     t->commands += sim_result->commands;
     t->failed_allocations += sim_result->failed_allocations;
     t->crashes += sim_result->crashes;
+    t->inits += sim_result->inits;
 }
 
 static void print_totals(const struct totals *t, u64 first, double seconds) {
     printf("seeds %llu to %llu: %llu steps in %.1f s\n", (unsigned long long)first,
            (unsigned long long)(first + t->runs - 1), (unsigned long long)t->steps, seconds);
-    printf("VM starts %llu, crashes %llu, IPIs %llu, interrupts taken %llu, commands %llu, failed allocations %llu\n",
+    printf("VM starts %llu, crashes %llu, IPIs %llu, INITs %llu, interrupts taken %llu, commands %llu, "
+           "failed allocations %llu\n",
            (unsigned long long)t->starts, (unsigned long long)t->crashes, (unsigned long long)t->ipis,
-           (unsigned long long)t->interrupts, (unsigned long long)t->commands,
+           (unsigned long long)t->inits, (unsigned long long)t->interrupts, (unsigned long long)t->commands,
            (unsigned long long)t->failed_allocations);
 }
 

@@ -31,9 +31,9 @@ extern struct sim_style sim_style;
 // Shared with the parent, which survives.
 struct sim_result {
     u64 steps, trace, ns;
-    u32 end;                                                             // enum host_end
-    u32 starts, ipis, interrupts, commands, failed_allocations, crashes; // what happened, for the summary
-    char what[512];                                                      // the violation; "": none
+    u32 end;                                                                    // enum host_end
+    u32 starts, ipis, interrupts, commands, failed_allocations, crashes, inits; // what happened, for the summary
+    char what[512];                                                             // the violation; "": none
 };
 extern struct sim_result *sim_result;
 
@@ -66,6 +66,7 @@ extern const struct host_hooks sim_hooks;
 // invariants.c
 void sim_invariants_init(void);
 void sim_invariants_step(enum host_why why);
+enum { SIM_INIT = 2000 };                       // in place of an interrupt: it is to leave
 void sim_expect_awake(struct vcpu *v, u32 irq); // whoever raised this interrupt for it is through
 void sim_invariants_end(void);                  // when everything is over
 
@@ -73,6 +74,7 @@ void sim_invariants_end(void);                  // when everything is over
 void sim_guest(struct host_guest *g); // what each VM's first vCPU runs
 void sim_guests_init(bool operator_comes);
 enum sim_kind { SIM_FAIR, SIM_HOSTILE, SIM_KEEPER }; // the last one waits until it is stopped
+bool sim_vcpu_starts(const struct vcpu *v);          // it was sent a SIPI after an INIT, and has not begun
 void sim_vm_kind(const char *name, enum sim_kind kind);
 
 // scenario.c
