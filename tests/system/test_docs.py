@@ -27,6 +27,8 @@ NOT_RUN = (
     (r"^(\./bulkhead|make|build/host/bulkhead) run\b(?!.*--print)", "waits for somebody at the terminal"),
     (r"^qemu-system-", "waits for somebody at the terminal"),
 )
+# Without what make test was called with.
+OURS = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES", "T")}
 # In a machine: they end it, or the guest that the next command needs. Tests of their own run them.
 ENDS = re.compile(r"^(poweroff|reboot|halt)$")
 
@@ -75,7 +77,9 @@ def known(line):
         assert re.search(rf"^  {line.split()[1]}\b", usage, re.MULTILINE), f"./bulkhead help does not know: {line}"
     make = re.match(r"^make\b(.*)", line)
     if make:
-        done = subprocess.run(f"make -n {make.group(1)}", shell=True, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(
+            f"make -n {make.group(1)}", shell=True, cwd=ROOT, env=OURS, capture_output=True, text=True, timeout=60, check=False
+        )
         assert done.returncode == 0, done.stderr
 
 
