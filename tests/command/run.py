@@ -3,6 +3,7 @@
 """The host command from outside: options, exit statuses, what it writes, how it calls QEMU. run.py [BULKHEAD]."""
 
 import os
+import re
 import shutil
 import signal
 import struct
@@ -174,6 +175,27 @@ def run_calls_qemu_with_image_bundle_and_command_line(case):
     case.no_temporary_left()
 
 
+def run_calls_the_qemu_of_each_architecture(case):
+    x86 = bytearray(4096)
+    x86[0x1F1] = 1
+    struct.pack_into("<HH4sH", x86, 0x1FE, 0xAA55, 0x66EB, b"HdrS", 0x20F)
+    struct.pack_into("<H", x86, 0x236, 1)
+    riscv = struct.pack("<IIQQQIIQQ4sI", 0x5A4D, 0x6F, 0x200000, 0x100000, 0, 2, 0, 0, 0x5643534952, b"RSC\x05", 0).ljust(4096)
+    for arch, machine, cpu, kernel, image in (("riscv64", "virt", "rv64", riscv, "bin"), ("x86_64", "q35", "max", x86, "elf")):
+        os.makedirs(case.path(f"{arch}/debian"))
+        case.write(f"{arch}/debian/Image", kernel)
+        case.write(f"{arch}/initrd", b"initrd!")
+        case.write(f"bin/qemu-system-{arch}", QEMU.encode())
+        os.chmod(case.path(f"bin/qemu-system-{arch}"), 0o755)
+        status, out, err = case.call("run", "--arch", arch, "-C", arch, "--image", "bulkhead.bin", "vms/a.toml")
+        assert status == 0 and not err, err
+        assert out.splitlines()[:4] == [f"arg {arg}" for arg in ("-M", machine, "-cpu", cpu)], out
+        out = case.call("run", "--print", "--arch", arch, "-C", arch, "vms/a.toml")[1]
+        assert re.search(rf"^qemu-system-{arch} .* -kernel \S*/{arch}/bulkhead\.{image} ", out, re.MULTILINE), out
+        status, _, err = case.call("run", "--arch", arch, "-C", "guests", "--image", "bulkhead.bin", "vms/a.toml")
+        assert status == 1 and f'kernel = "debian/Image": built for aarch64, this machine is {arch}\n' in err, err
+
+
 def run_fails_when_qemu_fails(case):
     args = ["run", "-C", "guests", "--image", "bulkhead.bin", "vms/a.toml"]
     assert case.call(*args, FAKE="fail")[0] == 1
@@ -230,6 +252,7 @@ CASES = [
     a_bundle_that_fails_leaves_nothing,
     two_files_of_one_name_do_not_fit_a_bundle,
     run_calls_qemu_with_image_bundle_and_command_line,
+    run_calls_the_qemu_of_each_architecture,
     run_fails_when_qemu_fails,
     run_refuses_what_the_machine_cannot_hold,
     run_hands_a_signal_on_and_cleans_up,
