@@ -3,7 +3,8 @@
 # Fetches what is not a Debian package of this system, from the mirror that apt uses, into a cache:
 #   fetch.sh libfdt [DIR]    libfdt's sources; unpacked into DIR
 #   fetch.sh toml-test       the cases of the official TOML test suite
-#   fetch.sh guests ARCH     Debian's kernels for aarch64, riscv64 or x86_64, U-Boot for riscv64, and a busybox initrd
+#   fetch.sh guests ARCH     Debian's kernels for aarch64, riscv64 or x86_64, a busybox initrd; U-Boot for the last two, and
+#                            memtest86+ for the last
 #   fetch.sh all             all of it
 # What the cache holds is not fetched again. BULKHEAD_CACHE is where it is, BULKHEAD_MIRROR another mirror.
 set -eu
@@ -83,14 +84,27 @@ kernel() { # debian-architecture meta-package output-name
     echo "$2 $package" >>"$guests/versions"
 }
 
+# One file of a package.
+take() { # package path-in-it output-name
+    say "fetching $1"
+    deb=$(download "$1" "$work")
+    mkdir -p "$guests/${3%/*}"
+    dpkg-deb --fsys-tarfile "$deb" | tar -xOf - "./$2" >"$guests/$3.part"
+    [ -s "$guests/$3.part" ] || die "$1 holds no $2"
+    rm -f "$deb"
+    mv "$guests/$3.part" "$guests/$3"
+}
+
 u_boot() { # debian-architecture board
     apt_root "$1"
-    say "fetching u-boot-qemu"
-    deb=$(download u-boot-qemu "$work")
-    mkdir -p "$guests/u-boot"
-    dpkg-deb --fsys-tarfile "$deb" | tar -xOf - "./usr/lib/u-boot/$2/u-boot.bin" >"$guests/u-boot/u-boot.bin.part"
-    [ -s "$guests/u-boot/u-boot.bin.part" ] || die "u-boot-qemu holds no $2"
-    mv "$guests/u-boot/u-boot.bin.part" "$guests/u-boot/u-boot.bin"
+    take u-boot-qemu "usr/lib/u-boot/$2/u-boot.bin" u-boot/u-boot.bin
+}
+
+# U-Boot proper, as an ELF file that begins with the few instructions it needs before it.
+u_boot_elf() {
+    clang-19 --target=x86_64-none-elf -Wa,-I"$guests/u-boot" -c scripts/u-boot-x86_64.S -o "$work/u-boot.o"
+    ld.lld-19 -N -Ttext=0x110f000 -o "$work/u-boot.elf" "$work/u-boot.o"
+    mv "$work/u-boot.elf" "$guests/u-boot/u-boot.elf"
 }
 
 fetch_libfdt() { # [directory]
@@ -128,6 +142,13 @@ fetch_guests() { # architecture
     x86_64)
         debian=amd64
         [ -e "$guests/debian/Image-cloud" ] || kernel $debian linux-image-cloud-amd64 Image-cloud
+        [ -e "$guests/debian/Image-rt" ] || kernel $debian linux-image-rt-amd64 Image-rt
+        if [ ! -e "$guests/memtest86+/memtest86+x64.bin" ]; then
+            apt_root $debian
+            take memtest86+ boot/memtest86+x64.bin memtest86+/memtest86+x64.bin
+        fi
+        [ -e "$guests/u-boot/u-boot.bin" ] || u_boot $debian qemu-x86_64
+        [ "$guests/u-boot/u-boot.elf" -nt scripts/u-boot-x86_64.S ] || u_boot_elf
         ;;
     *) die "there are no guests for '$1'" ;;
     esac
