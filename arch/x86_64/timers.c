@@ -146,7 +146,8 @@ static bool hpet_start(struct reference *r) {
 }
 
 static bool pm_timer_start(struct reference *r) {
-    if (features.acpi.pm_timer.space == ACPI_NONE)
+    const struct acpi_register *reg = &features.acpi.pm_timer;
+    if (reg->space == ACPI_NONE || (reg->space == ACPI_MEMORY && reg->address >= GIB(4))) // boot's mapping
         return false;
     *r = (struct reference){pm_timer_read, features.acpi.pm_timer_32 ? UINT32_MAX : BITS(23, 0), PM_TIMER_HZ};
     return true;
