@@ -37,6 +37,7 @@ struct mail {
     bool busy;            // some vCPU starts it anew, or it does that with another one
     bool stopped;         // an INIT has reached it
     bool starts;          // a SIPI was sent to it after that
+    bool held;            // and another INIT is to follow at once
     u32 life;             // which start of the VM that was; 0: it is not through
     bool dead;            // it sleeps for ever
     u32 targets, signal;  // what it is sending
@@ -46,6 +47,7 @@ static struct model {
     char name[VM_NAME_MAX + 1];
     enum sim_kind kind;
     enum host_irqchip irqchip;
+    u32 lives;   // of its vCPUs that are left until it begins anew, if they start each other
     bool chatty; // its vCPUs do little but wake each other and sleep
     struct mail mail[VCPUS];
 } models[8];
@@ -248,6 +250,7 @@ static void stop(struct host_guest *g, struct mail *mail, u32 t) {
     guest_init(g, t);
     forget_mail(mail); // it went on meanwhile
     mail->stopped = true;
+    mail->starts = false;
     sim_expect_awake(g->v->vm->vcpus[t], SIM_INIT);
 }
 
@@ -256,18 +259,28 @@ static void start_anew(struct host_guest *g, struct model *m) {
     u32 t = rnd(VCPUS);
     struct mail *self = &m->mail[g->cpu], *mail = &m->mail[t];
     u64 power = VCPU_OFF;
-    if (t == 0 || t == g->cpu || t >= g->v->vm->vcpu_count)
+    if (t == 0 || t == g->cpu || t >= g->v->vm->vcpu_count || m->lives == 0)
         return;
     expect(g, guest_cpu_info(g, t, &power) == 0);
     if (mail->busy || self->busy || (power != VCPU_OFF && !mail->open && !mail->dead)) // else it may hold a lock
         return;
     sim_note("guest %llu/%llu starts vCPU %llu anew", g->v->vm->id, g->cpu, t);
     sim_result->inits++;
+    m->lives--;
     self->busy = mail->busy = true;
-    for (u32 i = one_in(4) ? 2 : 1; i; i--)
-        stop(g, mail, t);
+    stop(g, mail, t);
     if (one_in(3))
         guest_compute(g, rnd(4000));
+    if (one_in(4)) {
+        if (one_in(2)) { // an INIT ends what a SIPI began, as far as that has come
+            mail->held = mail->starts = true;
+            guest_sipi(g, t, fair_secondary);
+            if (one_in(2))
+                guest_compute(g, rnd(4000));
+        }
+        stop(g, mail, t);
+        mail->held = false;
+    }
     mail->life = 0;
     mail->starts = true;
     guest_sipi(g, t, fair_secondary);
@@ -285,11 +298,15 @@ bool sim_vcpu_starts(const struct vcpu *v) {
 }
 
 static void begin_life(struct host_guest *g, struct model *m, struct mail *mail) {
-    expect(g, mail->starts && g->arg == 0);        // one start for all its SIPIs
+    expect(g, mail->starts && g->arg == 0); // one start for all its SIPIs
+    mail->starts = mail->stopped = false;
+    while (mail->held)
+        guest_step(g);
+    expect(g, !mail->stopped);
     for (u32 t = 0; t < g->v->vm->vcpu_count; t++) // what it was about to send has left the hypervisor
         m->mail[t].sending[mail->signal] -= mail->targets >> t & 1;
     mail->targets = 0;
-    mail->starts = mail->stopped = mail->dead = mail->busy = false;
+    mail->dead = mail->busy = false;
 }
 
 // As no vCPU of an x86_64 VM switches itself off: it sleeps, until another one starts it anew.
@@ -429,7 +446,7 @@ static void act(struct host_guest *g, struct model *m) {
 static void fair_loop(struct host_guest *g, struct model *m) {
     for (u32 i = (m->chatty ? 50 : 10) + rnd(60); i; i--)
         act(g, m);
-    if (m->irqchip == HOST_APIC && g->cpu != 0)
+    if (m->irqchip == HOST_APIC && (g->cpu != 0 || (operated && one_in(8))))
         sleep_for_ever(g, &m->mail[g->cpu]);
     if (m->irqchip != HOST_APIC && (g->cpu != 0 || one_in(8)))
         guest_cpu_off(g);
@@ -506,6 +523,7 @@ static void probe_memory(struct host_guest *g) {
 
 static void fair_primary(struct host_guest *g, struct model *m) {
     memset(m->mail, 0, sizeof(m->mail));
+    m->lives = 16;
     probe_memory(g);
     expect(g, g->cpu == 0 && g->entry == 0x40100000);
     expect(g, guest_now(g) < 1ull << 62);
