@@ -4,6 +4,7 @@
 
 #include "gmem.h"
 #include "vmx_cpu.h"
+#include "x86_64.h"
 
 // ── Entry ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 static void proc_set(u32 bits, bool on) {
@@ -66,11 +67,12 @@ static void entry_work(struct vcpu *v) {
 // ── Control registers ───────────────────────────────────────────────────────────────────────────────────────────────
 // The four entries of a PAE guest's root, which the CPU keeps (Intel SDM volume 3 §4.4.1). False: #GP.
 static bool load_pdptes(struct vcpu *v) {
+    const u64 reserved = BITS(2, 1) | BITS(8, 5) | ~(BIT(features.phys_bits) - 1);
     u64 entries[4];
     if (gmem_read(v->vm, gpa(vmcs_read(VMCS_GUEST_CR3) & BITS(31, 5)), entries, sizeof(entries)) != 0)
         memset(entries, 0, sizeof(entries));
     for (u32 i = 0; i < 4; i++)
-        if ((entries[i] & 1) && (entries[i] & (BITS(2, 1) | BITS(8, 5))))
+        if ((entries[i] & 1) && (entries[i] & reserved))
             return false;
     for (u32 i = 0; i < 4; i++)
         vmcs_write(VMCS_GUEST_PDPTE + 2 * i, entries[i]);
@@ -79,6 +81,8 @@ static bool load_pdptes(struct vcpu *v) {
 
 static bool cr0_valid(struct vcpu *v, u64 value, bool starts_paging, u64 efer, u64 cr4) {
     if (value >> 32 || ((value & CR0_PG) && !(value & CR0_PE)) || ((value & CR0_NW) && !(value & CR0_CD)))
+        return false;
+    if (!(value & CR0_PG) && (cr4 & CR4_PCIDE))
         return false;
     if (!starts_paging)
         return true;
