@@ -314,9 +314,9 @@ static void pit(void) {
                 expect(port, second <= first && first > 0x8000, 1);
         }
         out8(PORT_PIT + 3, (u8)(counter << 6 | 0x30));
+        u64 begin = now(), end = begin + ticks_of_ms(1000);
         out8(port, 0xe8);
         out8(port, 0x03); // 1000 ticks
-        u64 begin = now(), end = begin + ticks_of_ms(1000);
         u32 out = counter_status(counter) >> 7;
         if (now() - begin < ticks_of_ms(1) / 2)
             expect(port, out, 0);
