@@ -16,7 +16,10 @@ PROBES = ("storm", "power", "code", "clocks", "switches") + {
 SWEEPS = {
     "aarch64": ("memory-4", "sysregs-4", "caches-4", "counters-4", "calls-1", "state-1", "state-2", "state-4"),
     "riscv64": ("memory-4", "sysregs-4"),
-    "x86_64": tuple("memory-4 sysregs-4 calls-1 state-1 state-2 state-4 faults-1 faults-4 patches-1 patches-4 pvclock-1 pvclock-4 rights-1 rights-2".split()),
+    "x86_64": (
+        "memory-4", "sysregs-4", "calls-1", "state-1", "state-2", "state-4", "faults-1", "faults-4", "patches-1", "patches-4",
+        "pvclock-1", "pvclock-4", "rights-1", "rights-2",
+    ),
 }[ARCH]
 FIRMWARE = ("interrupts", "psci") if ARCH == "aarch64" else ("interrupts",)
 HOSTILE = SWEEPS + tuple(f"{program}-{cpus}" for program in FIRMWARE for cpus in (1, 2, 4)) + ("calls-2", "calls-4")
