@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The ways in which software resets a PC (besides the keyboard controller's, a triple fault, and ACPI's, which is
-// 0xcf9), and the ports beside them, of PCI's configuration, that finds no bus.
+// 0xcf9), and the ports beside them: PCI's configuration, which finds a bus with nothing on it but the bridge that it
+// hangs from. (Without one Linux complains of a fatal error.)
 #include "bus.h"
 #include "page.h"
 #include "pc_map.h"
@@ -16,10 +17,18 @@ enum {
     RESET_CPU = 0x04,
     RESET_KEPT = 0x0a, // full and system reset; the trigger reads as 0
 };
+enum : u32 { // PCI Local Bus 3.0 §3.2.2.3.2
+    CONFIG_ADDRESS = 0,
+    CONFIG_DATA = 4,
+    CONFIG_ENABLE = 1u << 31,
+    CONFIG_FUNCTION = 0xffff00, // bus, device, function
+    CONFIG_REGISTER = 0xfc,
+};
 
 struct vreset { // first of one page
     struct vdev port_a, pci;
     _Atomic u8 reset_register;
+    _Atomic u32 config_address; // of all vCPUs: software locks it
 };
 
 static void reset(struct vdev *dev, const char *how) {
@@ -34,23 +43,44 @@ static int port_a_access(struct vdev *dev, struct bus_access *a) {
     return 0;
 }
 
+// The configuration registers of the bridge, which is QEMU's of a generic machine (docs/specs/pci-ids.rst); nothing of
+// it can be changed.
+static u32 config_read(u32 address) {
+    static const u32 header[] = {0x00081b36, 0, 0x06000000}; // device and vendor, status, class: host bridge
+    const u32 n = (address & CONFIG_REGISTER) / 4;
+    if (!(address & CONFIG_ENABLE) || (address & CONFIG_FUNCTION))
+        return UINT32_MAX;
+    return n < ARRAY_SIZE(header) ? header[n] : 0;
+}
+
+static void reset_register_access(struct vreset *r, struct bus_access *a) {
+    if (!a->write) {
+        a->value = atomic_load_explicit(&r->reset_register, memory_order_relaxed);
+        return;
+    }
+    atomic_store_explicit(&r->reset_register, (u8)a->value & RESET_KEPT, memory_order_relaxed);
+    if (a->value & RESET_CPU)
+        reset(&r->pci, "port 0xcf9");
+}
+
 static int pci_access(struct vdev *dev, struct bus_access *a) {
     struct vreset *r = container_of(dev, struct vreset, pci);
-    if (a->offset != RESET_REGISTER || a->size != 1) {
-        a->value = ~0ull;
-    } else if (!a->write) {
-        a->value = atomic_load_explicit(&r->reset_register, memory_order_relaxed);
-    } else {
-        atomic_store_explicit(&r->reset_register, (u8)a->value & RESET_KEPT, memory_order_relaxed);
-        if (a->value & RESET_CPU)
-            reset(dev, "port 0xcf9");
-    }
+    const u32 address = atomic_load_explicit(&r->config_address, memory_order_relaxed);
+    if (a->offset == RESET_REGISTER && a->size == 1)
+        reset_register_access(r, a);
+    else if (a->write && a->offset == CONFIG_ADDRESS && a->size == 4)
+        atomic_store_explicit(&r->config_address, (u32)a->value, memory_order_relaxed);
+    else if (!a->write && a->offset >= CONFIG_DATA)
+        a->value = config_read(address) >> 8 * (a->offset - CONFIG_DATA);
+    else if (!a->write)
+        a->value = a->offset == CONFIG_ADDRESS && a->size == 4 ? address : ~0ull;
     return 0;
 }
 
 static void pci_reset(struct vdev *dev) {
     struct vreset *r = container_of(dev, struct vreset, pci);
     atomic_store_explicit(&r->reset_register, 0, memory_order_relaxed);
+    atomic_store_explicit(&r->config_address, 0, memory_order_relaxed);
 }
 
 int vreset_create(struct vm *vm) {
@@ -58,7 +88,7 @@ int vreset_create(struct vm *vm) {
     if (r == nullptr)
         return -ENOMEM;
     r->port_a = (struct vdev){"port A", vm, gpa(PORT_A_BASE), 8, port_a_access, nullptr};
-    r->pci = (struct vdev){"reset", vm, gpa(PC_PCI), 8, pci_access, pci_reset};
+    r->pci = (struct vdev){"PCI and reset", vm, gpa(PC_PCI), 8, pci_access, pci_reset};
     const int err = bus_add(&vm->ports, &r->pci);
     if (err) {
         page_free(r, 0);

@@ -144,12 +144,25 @@ static void what_is_not_a_reset_is_none(void **state) {
     assert_int_equal(in(0x90, 1), 0xff);
 }
 
-static void there_is_no_pci(void **state) {
+static void on_PCI_there_is_a_bridge_and_nothing_else(void **state) {
     (void)state;
     out(0xcf8, 4, 0x80000000);
-    assert_int_equal(in(0xcf8, 4), 0xffffffff);
+    assert_int_equal(in(0xcf8, 4), 0x80000000);
+    assert_int_equal(in(0xcfc, 4), 0x00081b36);
+    assert_int_equal(in(0xcfe, 2), 0x0008);
+    out(0xcf8, 4, 0x80000008);
+    assert_int_equal(in(0xcff, 1), 0x06); // a bridge, and of the host
+    out(0xcfc, 4, 0);
+    assert_int_equal(in(0xcfc, 4), 0x06000000);
+    out(0xcf8, 4, 0x8000000c);
+    assert_int_equal(in(0xcfe, 1), 0); // of a single function
+    for (u32 function = 1; function < 0x10000; function += 7) {
+        out(0xcf8, 4, 0x80000000 | function << 8);
+        assert_int_equal(in(0xcfc, 4), 0xffffffff);
+    }
+    out(0xcf8, 4, 0);
     assert_int_equal(in(0xcfc, 4), 0xffffffff);
-    assert_int_equal(in(0xcfe, 2), 0xffff);
+    assert_int_equal(in(0xcfa, 2), 0xffff);
 }
 
 static void a_restart_clears_the_reset_register(void **state) {
@@ -508,7 +521,7 @@ int main(void) {
         T(the_sleep_register_switches_off_and_nothing_else_does),
         T(each_way_of_a_reset_resets),
         T(what_is_not_a_reset_is_none),
-        T(there_is_no_pci),
+        T(on_PCI_there_is_a_bridge_and_nothing_else),
         T(a_restart_clears_the_reset_register),
         T(the_keyboard_controller_answers_its_own_commands),
         T(a_keyboard_that_is_not_there_times_out),
