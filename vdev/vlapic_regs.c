@@ -292,6 +292,8 @@ static int x2_write(struct vlapic *l, u32 reg, u64 value, bool local) {
     if (reg == APIC_SELF_IPI) {
         if (value > 0xff)
             return -EFAULT;
+        if (local && value < VECTOR_MIN)
+            return NEEDS_CORE; // its error is looked at before the next entry only there
         self_ipi(l, (u32)value);
         return 0;
     }

@@ -428,6 +428,14 @@ static void what_concerns_others_is_left_to_the_core(void **state) {
     assert_int_equal(vlapic_ppr(lapic(0)), 0);
     value = 1;
     assert_false(vlapic_msr_try(&vcpus[0], 0x80b, true, &value)); // #GP is the core's to say
+    assert_int_equal(x2_put(0, LVT_ERROR, 0x41), 0);
+    value = 5; // no vector: an error, which the core has to take notice of
+    assert_false(vlapic_msr_try(&vcpus[0], 0x83f, true, &value));
+    assert_int_equal(next(0), -1);
+    assert_int_equal(wrmsr(0, 0x83f, 5), 0);
+    take(0, 0x41);
+    value = 0;
+    assert_true(vlapic_msr_try(&vcpus[0], 0x80b, true, &value));
     value = 0x30;
     assert_true(vlapic_msr_try(&vcpus[0], 0x808, true, &value));
     value = 0;
