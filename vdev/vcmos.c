@@ -59,6 +59,7 @@ enum : u8 {
 };
 
 static const u64 NS = 1000000000;
+static const u64 DAY_SECONDS = 86400;
 static const u64 UPDATE_NS = 244 * 1000; // before an update, the time is said to be about to change
 
 struct vcmos {
@@ -111,14 +112,17 @@ static void cells_fill(struct vcmos *c) {
 }
 
 static void cells_take(struct vcmos *c) {
-    const u32 century = decode(c, c->cells[CENTURY]);
+    u32 century = decode(c, c->cells[CENTURY]);
+    const u32 year = decode(c, c->cells[YEAR]) % 100;
+    if (century < 19 || century > 99 || (century == 19 && year < 70)) // there is no time before 1970
+        century = 20;
     const struct date d = {
         .second = decode(c, c->cells[SECONDS]),
         .minute = decode(c, c->cells[MINUTES]),
         .hour = decode_hour(c, c->cells[HOURS]),
         .day = decode(c, c->cells[DAY]),
         .month = decode(c, c->cells[MONTH]),
-        .year = (century >= 19 && century < 100 ? century : 20) * 100 + decode(c, c->cells[YEAR]) % 100,
+        .year = century * 100 + year,
     };
     c->offset += epoch_of(&d) - seconds_now(c);
 }
@@ -142,14 +146,14 @@ static bool alarm_field(u8 alarm, u8 value) {
 
 // Does the alarm match at this second?
 static bool alarm_at(const struct vcmos *c, u64 seconds) {
-    const u32 of_day = (u32)(seconds % 86400);
+    const u32 of_day = (u32)(seconds % DAY_SECONDS);
     return alarm_field(c->cells[SECONDS_ALARM], encode(c, of_day % 60)) &&
            alarm_field(c->cells[MINUTES_ALARM], encode(c, of_day / 60 % 60)) &&
            alarm_field(c->cells[HOURS_ALARM], encode_hour(c, of_day / 3600));
 }
 
-// Locked: raises what has come due since the last look. Of an alarm that was passed by in a longer time not every
-// second is looked at: only a timer that is late by seconds could miss one.
+// Locked: raises what has come due since the last look. The alarm comes once a day at least, so a longer time need not
+// be looked at; nobody makes us do it more often than time passes.
 static void look(struct vcmos *c) {
     const u64 now = arch_now_ns(), before = c->looked_ns, period = period_ns(c);
     c->looked_ns = now;
@@ -158,7 +162,7 @@ static void look(struct vcmos *c) {
     if (now / NS == before / NS || (c->cells[REG_B] & B_SET))
         return;
     c->flags |= B_UPDATE;
-    const u64 second = seconds_now(c), passed = MIN(now / NS - before / NS, 60);
+    const u64 second = seconds_now(c), passed = MIN(now / NS - before / NS, DAY_SECONDS);
     for (u64 i = 0; i < passed; i++)
         if (alarm_at(c, second - i))
             c->flags |= B_ALARM;

@@ -25,9 +25,12 @@ enum {
     ACCESS_HIGH = 2,
     STATUS_OUT = 0x80,
     STATUS_NULL = 0x40,
-    MODE_ONE_SHOT = 0, // interrupt on terminal count
+    MODE_COUNT = 0, // interrupt on terminal count
+    MODE_ONE_SHOT = 1,
     MODE_RATE = 2,
     MODE_SQUARE = 3,
+    MODE_STROBE = 4,
+    MODE_GATED_STROBE = 5,
     PORT_B_GATE = 0x01,
     PORT_B_SPEAKER = 0x02,
     PORT_B_REFRESH = 0x10,
@@ -81,18 +84,25 @@ static u32 count_now(const struct counter *c) {
         return c->reload - (u32)(ticks * 2 % c->reload);
     if (c->mode == MODE_RATE)
         return c->reload - (u32)(ticks % c->reload);
-    return (u32)(c->reload - ticks) & 0xffff; // goes on below 0
+    if (c->bcd) // goes on below 0
+        return (u32)(c->reload + 10000 - ticks % 10000) % 10000;
+    return (u32)(c->reload - ticks) & 0xffff;
 }
 
 static bool out_now(const struct counter *c) {
-    const u64 ticks = c->loaded ? ticks_since(c->start_ns) : 0;
+    const u64 ticks = ticks_since(c->start_ns);
+    if (!c->loaded)
+        return c->mode != MODE_COUNT;
     switch (c->mode) {
     case MODE_RATE: // low for the last tick only
-        return !c->loaded || ticks % c->reload != c->reload - 1;
+        return ticks % c->reload != c->reload - 1;
     case MODE_SQUARE:
-        return !c->loaded || ticks % c->reload < (c->reload + 1) / 2;
+        return ticks % c->reload < (c->reload + 1) / 2;
+    case MODE_STROBE: // low for one tick
+    case MODE_GATED_STROBE:
+        return ticks != c->reload;
     default:
-        return c->loaded && ticks >= c->reload;
+        return ticks >= c->reload;
     }
 }
 
@@ -116,7 +126,7 @@ static void line_put(struct vpit *p, bool level) {
 static void arm(struct vpit *p) {
     const struct counter *c = &p->counters[0];
     timer_cancel(&p->timer);
-    line_put(p, periodic(c));
+    line_put(p, c->mode != MODE_COUNT); // where its output begins
     if (!c->loaded)
         return;
     p->next_ns = c->start_ns + ticks_to_ns(c->reload);
@@ -143,7 +153,7 @@ static void load(struct vpit *p, struct counter *c, u32 value) {
     if (c->bcd)
         value = from_bcd(value);
     c->reload = value ? value : c->bcd ? 10000 : 0x10000;
-    c->loaded = c->gate;
+    c->loaded = c->gate && c->mode != MODE_ONE_SHOT && c->mode != MODE_GATED_STROBE; // those wait for the gate's rise
     c->start_ns = arch_now_ns();
     if (c == &p->counters[0])
         arm(p);

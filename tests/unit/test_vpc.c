@@ -303,6 +303,15 @@ static void nonsense_in_the_clock_does_no_harm(void **state) {
     }
 }
 
+static void no_year_is_before_1970(void **state) {
+    (void)state;
+    cmos_put(9, 0x70);
+    cmos_put(0x32, 0x19);
+    assert_date((u8[]){0, 0, 0, 0x05, 0x01, 0x01, 0x70, 0x19});
+    cmos_put(9, 0x69);
+    assert_date((u8[]){0, 0, 0, 0x03, 0x01, 0x01, 0x69, 0x20});
+}
+
 static bool is_firmwares(u32 i) {
     return (i >= 0x15 && i <= 0x18) || i == 0x30 || i == 0x31 || i == 0x34 || i == 0x35 || (i >= 0x5b && i <= 0x5d);
 }
@@ -402,6 +411,19 @@ static void the_alarm_rings_when_it_matches(void **state) {
     assert_false(line[PC_PIN_CMOS]);
 }
 
+// A guest may look once a day.
+static void an_alarm_that_nobody_looked_at_has_rung(void **state) {
+    (void)state;
+    cmos_put(1, 0x00);
+    cmos_put(3, 0x00);
+    cmos_put(5, 0x07);
+    (void)cmos(0x0c);
+    host_advance(6 * 3600 * SECOND);
+    assert_int_equal(cmos(0x0c) & 0x20, 0);
+    host_advance(10 * 3600 * SECOND);
+    assert_int_equal(cmos(0x0c) & 0x20, 0x20);
+}
+
 // ── Interval timer ──────────────────────────────────────────────────────────────────────────────────────────────────
 static void pit_load(u32 counter, u8 control, u32 count) {
     out(0x43, 1, counter << 6 | 0x30 | control);
@@ -498,6 +520,42 @@ static void decimal_and_single_byte_counters(void **state) {
     assert_int_equal(in(0x40, 1), 2);
 }
 
+static void a_decimal_counter_goes_on_below_zero_in_decimals(void **state) {
+    (void)state;
+    pit_load(0, 1, 0x0003);
+    host_advance(pit_ns(5));
+    assert_int_equal(pit_count(0), 0x9998);
+}
+
+static u32 pit_status(u32 counter) {
+    out(0x43, 1, 0xe0 | 2 << counter);
+    return (u32)in(0x40 + counter, 1);
+}
+
+static void modes_1_and_5_wait_for_the_gate(void **state) {
+    (void)state;
+    pit_load(0, 2, 100); // its gate never rises
+    edges[PC_PIN_PIT] = 0;
+    host_advance(SECOND);
+    assert_int_equal(edges[PC_PIN_PIT], 0);
+    assert_int_equal(pit_status(0), 0xf2); // output high, no count
+    pit_load(2, 2, 100);
+    out(0x61, 1, 1);
+    assert_int_equal(pit_status(2), 0x32);
+    host_advance(pit_ns(100));
+    assert_int_equal(pit_status(2), 0xb2);
+}
+
+static void a_strobe_is_low_for_one_tick(void **state) {
+    (void)state;
+    pit_load(0, 8, 100);
+    assert_int_equal(pit_status(0), 0xb8);
+    host_advance(pit_ns(100));
+    assert_int_equal(pit_status(0), 0x38);
+    host_advance(pit_ns(1));
+    assert_int_equal(pit_status(0), 0xb8);
+}
+
 static void any_access_is_survived(void **state) {
     (void)state;
     static const u16 bases[] = {0x40, 0x60, 0x70, 0x90, 0x600, 0x608, 0xcf8};
@@ -529,17 +587,22 @@ int main(void) {
         T(formats_are_as_register_b_says),
         T(the_clock_can_be_set),
         T(nonsense_in_the_clock_does_no_harm),
+        T(no_year_is_before_1970),
         T(memory_keeps_its_bytes_over_a_restart),
         T(memory_tells_how_much_ram_there_is),
         T(an_update_is_announced_flagged_and_interrupts),
         T(the_periodic_interrupt_has_its_rate),
         T(the_alarm_rings_when_it_matches),
+        T(an_alarm_that_nobody_looked_at_has_rung),
         T(a_counter_counts_down),
         T(the_first_counter_interrupts),
         T(a_mad_rate_is_bounded),
         T(software_that_measures_by_counter_2_sees_its_output),
         T(the_read_back_command_latches_status_and_count),
         T(decimal_and_single_byte_counters),
+        T(a_decimal_counter_goes_on_below_zero_in_decimals),
+        T(modes_1_and_5_wait_for_the_gate),
+        T(a_strobe_is_low_for_one_tick),
         T(any_access_is_survived),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
