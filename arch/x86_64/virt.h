@@ -51,6 +51,10 @@ struct x86_virt_ops {
     void (*reset_done)(struct vcpu *v); // once arch_vcpu_reset has set what the start asks for
     void (*load)(struct vcpu *v);
     void (*save)(struct vcpu *v);
+    // Until there is something for the core. An exit that is served inside goes back in without a look at irq_work,
+    // requests or need_resched, and misses nothing: what is served here wakes no task, and raises at most this vCPU's
+    // own interrupts, which the entry finds in vlapic_pending(). Whoever else has something for this vCPU or CPU, our
+    // own timers too, sends an interrupt; it is pending at the entry and takes the guest out before it executes.
     void (*run)(struct vcpu *v, struct vexit *exit);
     void (*mode)(struct vcpu *v, struct x86_mode *out);
     u64 (*get)(const struct vcpu *v, enum guest_reg reg); // also not loaded
