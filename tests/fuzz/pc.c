@@ -487,9 +487,6 @@ static void access_port(struct fuzz *f) {
     else if (there) {
         u64 mask = BIT(8 * size) - 1, expected = port_read(port, size);
         bool byte = expected < 0x100 && size > 1 && port < 0x600;
-        if ((a.value ^ expected) & (byte ? 0xff : mask))
-            fprintf(stderr, "port %x size %u cell %x: %llx not %llx\n", port, size, model.index, (long long)a.value,
-                    (long long)expected);
         FUZZ_CHECK(((a.value ^ expected) & (byte ? 0xff : mask)) == 0);
     }
 }
