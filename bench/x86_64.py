@@ -17,6 +17,7 @@ NONE = (None,)
 
 ROWS = (
     Row("vmmcall", "VMMCALL that does nothing, round trip", (2446,), 250),
+    Row("vmmcall_id", "VMMCALL that asks for the VM's number, by the core", NONE),
     Row("cpuid", "CPUID", (2280,), 300),
     Row("port", "emulated port read (UART's line status)", (3211,)),
     Row("lapic_mmio", "local APIC register read, xAPIC", NONE, 900),

@@ -8,14 +8,14 @@
 #include "vcpu.h"
 #include "vm.h"
 
-enum { VERSION_MAJOR = 0, VERSION_MINOR = 1, CONSOLE_WRITE_MAX = 4096 };
+enum { CONSOLE_WRITE_MAX = 4096 };
 
 typedef s64 (*hypercall_fn)(struct vcpu *v, const u64 *args);
 
 static s64 call_version(struct vcpu *v, const u64 *args) {
     (void)v;
     (void)args;
-    return VERSION_MAJOR << 16 | VERSION_MINOR;
+    return HYPERCALL_VERSION_ANSWER;
 }
 
 static s64 call_vm_id(struct vcpu *v, const u64 *args) {

@@ -18,5 +18,8 @@ enum hypercall_nr {
 
 enum { HYPERCALL_NOT_SUPPORTED = -1, HYPERCALL_INVALID = -3 }; // as SMCCC and PSCI number them
 
+// What HYPERCALL_VERSION answers. An architecture may do so itself: it asks for nothing.
+enum { HYPERCALL_VERSION_ANSWER = 0 << 16 | 1 };
+
 // Serves VEXIT_HYPERCALL: exit->nr, exit->args → exit->value (sign-extended errors). Task.
 void hypercall_handle(struct vcpu *v, struct vexit *exit);

@@ -94,11 +94,16 @@ struct arch_vcpu {
     u64 control;       // address of the VMCB or VMCS
     u64 host_control;  // SVM: of the VMCB with the host's segments and MSRs, while loaded
 
-    u32 work;          // X86_WORK_*
-    bool undo;         // what holds for one entry only is to be taken back after it
-    bool launched;     // VMX
-    bool nmi_blocked;  // one is being handled: until the next IRET
-    bool stepping;     // SVM: over one instruction, behind which an NMI may come
+    u32 work;      // X86_WORK_*
+    bool launched; // VMX
+    union {
+        u32 after_exit; // not 0: one of these, and more is to be done than to serve the exit
+        struct {
+            bool undo;        // SVM: what holds for one entry only is to be taken back after it
+            bool nmi_blocked; // one is being handled: until the next IRET
+            bool stepping;    // SVM: over one instruction, behind which an NMI may come
+        };
+    };
     bool step_tf;      // and the guest's own TF meanwhile
     bool triple_fault; // nothing can be reflected any more
     u64 rip, next_rip; // of the last exit; where the instruction that came out ends

@@ -56,8 +56,13 @@ bool exit_call(struct vcpu *v, u8 cpl, struct vexit *exit) {
         guest_exception(v, VECTOR_UD);
         return true;
     }
-    exit->kind = VEXIT_HYPERCALL;
     u32 nr = (u32)gpr[X86_RAX];
+    if (nr == GUEST_CALL_BASE + HYPERCALL_VERSION) {
+        v->arch.gpr[X86_RAX] = HYPERCALL_VERSION_ANSWER;
+        guest_step(v);
+        return true;
+    }
+    exit->kind = VEXIT_HYPERCALL;
     exit->nr = nr >= GUEST_CALL_BASE ? nr - GUEST_CALL_BASE : HYPERCALL_COUNT;
     exit->args[0] = gpr[X86_RDI];
     exit->args[1] = gpr[X86_RSI];

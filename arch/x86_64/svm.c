@@ -254,7 +254,7 @@ static void mode(struct vcpu *v, struct x86_mode *out) {
 }
 
 // What the guest did to its TPR and its virtual interrupt while it ran.
-[[gnu::noinline]] static void interrupts_out(struct vcpu *v, struct vmcb *c, u64 before, u64 after) {
+static void interrupts_out(struct vcpu *v, struct vmcb *c, u64 before, u64 after) {
     struct vlapic *l = vlapic_of(v);
     if (before & SVM_V_IRQ) {
         const bool taken = !(after & SVM_V_IRQ);
@@ -294,7 +294,7 @@ static void step_flags(struct vcpu *v, struct vmcb *c) {
     a->work = 0;
 }
 
-[[gnu::noinline]] static void undo(struct vcpu *v, struct vmcb *c) {
+static void undo(struct vcpu *v, struct vmcb *c) {
     c->tlb_control = SVM_TLB_KEEP;
     c->event = 0;
     v->arch.event = 0;
@@ -359,7 +359,7 @@ static inline bool next_rip(struct vcpu *v, const struct vmcb *c) {
     return emulate_mmio(v, c->exit_info2, exit->write, svm.assists ? c->bytes : nullptr, c->fetched & 15, exit);
 }
 
-[[gnu::noinline]] static bool exit_ioio(struct vcpu *v, struct vmcb *c, struct vexit *exit) {
+static inline bool exit_ioio(struct vcpu *v, struct vmcb *c, struct vexit *exit) {
     u64 info = c->exit_info1;
     v->arch.next_rip = c->exit_info2;
     const u32 size = (u32)field_get(SVM_IO_SIZE, info);
@@ -433,6 +433,22 @@ static inline bool next_rip(struct vcpu *v, const struct vmcb *c) {
     }
 }
 
+// Everything that an exit seldom has to do before it is served. True: there is nothing to be served.
+[[gnu::noinline]] static bool exit_work(struct vcpu *v, struct vmcb *c, u64 vintr) {
+    struct arch_vcpu *a = &v->arch;
+    if (((c->vintr ^ vintr) & SVM_V_TPR) | (vintr & SVM_V_IRQ))
+        interrupts_out(v, c, vintr, c->vintr);
+    if (a->undo)
+        undo(v, c);
+    if (c->exit_event & EVENT_VALID)
+        guest_event_interrupted(v, c->exit_event);
+    if (a->stepping && svm_step_end(v, c))
+        return true;
+    if (a->nmi_blocked)
+        svm_nmi_window(v, c);
+    return false;
+}
+
 // True: served here.
 static inline bool serve(struct vcpu *v, struct vmcb *c, struct vexit *exit) {
     switch (c->exit_code) {
@@ -476,16 +492,9 @@ static void run(struct vcpu *v, struct vexit *exit) {
         exit->ticks = arch_ticks();
         a->gpr[X86_RAX] = c->rax;
         a->rip = c->rip;
-        if (unlikely(((c->vintr ^ vintr) & SVM_V_TPR) | (vintr & SVM_V_IRQ)))
-            interrupts_out(v, c, vintr, c->vintr);
-        if (unlikely(a->undo))
-            undo(v, c);
-        if (unlikely(c->exit_event & EVENT_VALID))
-            guest_event_interrupted(v, c->exit_event);
-        if (unlikely(a->stepping) && svm_step_end(v, c))
+        u64 unusual = ((c->vintr ^ vintr) & SVM_V_TPR) | (vintr & SVM_V_IRQ) | (c->exit_event & EVENT_VALID);
+        if (unlikely(unusual | a->after_exit) && exit_work(v, c, vintr))
             continue;
-        if (unlikely(a->nmi_blocked))
-            svm_nmi_window(v, c);
         if (!serve(v, c, exit)) {
             a->exit_reason = c->exit_code;
             return;

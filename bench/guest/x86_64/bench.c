@@ -13,6 +13,7 @@ typedef uint8_t u8;
 typedef uint16_t u16;
 typedef uint32_t u32;
 typedef uint64_t u64;
+typedef int64_t s64;
 
 enum { SAMPLES = 1000 };
 enum { COM1 = 0x3f8, COM1_LSR = COM1 + 5, LSR_THRE = 1 << 5, PORT_SLEEP = 0x600, PORT_RESET = 0xcf9 };
@@ -35,7 +36,7 @@ enum { // registers of the local APIC's page; an x2APIC's MSR is 0x800 + offset 
 };
 enum { MSR_APIC_BASE = 0x1b, MSR_TSC_DEADLINE = 0x6e0, MSR_X2APIC = 0x800, APIC_BASE_X2APIC = 1 << 10 };
 enum { VECTOR_TIMER = 0x40, VECTOR_IPI = 0x50, VECTOR_SPURIOUS = 0xff };
-enum : u32 { CALL_VERSION = 0x86000000 };
+enum : u32 { CALL_VERSION = 0x86000000, CALL_VM_ID };
 // Of the TSC's ticks, which are nanoseconds here.
 enum : u64 { TICKS_SOON = 10'000, TICKS_LATER = 200'000, TICKS_SECOND = 1'000'000'000 };
 
@@ -168,10 +169,15 @@ static void sleep(void) {
 }
 
 // ── Operations ──────────────────────────────────────────────────────────────────────────────────────────────────────
-static void op_vmmcall(void) {
-    u64 rax = CALL_VERSION;
+static void vmmcall_marked(u64 rax) {
     __asm__ volatile(BEGIN "vmmcall\n\t" END : "+a"(rax) : MARKS : "memory");
-    check(rax >> 16 != 0xffffffffffff, "the call is not known");
+    check((s64)rax >= 0, "the call is not known");
+}
+static void op_vmmcall(void) {
+    vmmcall_marked(CALL_VERSION);
+}
+static void op_vmmcall_id(void) {
+    vmmcall_marked(CALL_VM_ID);
 }
 
 static void op_cpuid(void) {
@@ -325,7 +331,8 @@ static const struct operation {
     void (*run)(void);
     bool x2; // with an x2APIC, from then on
 } operations[] = {
-    {"vmmcall", "single", op_vmmcall, false},    {"cpuid", "single", op_cpuid, false},
+    {"vmmcall", "single", op_vmmcall, false},    {"vmmcall_id", "single", op_vmmcall_id, false},
+    {"cpuid", "single", op_cpuid, false},
     {"port", "single", op_port, false},          {"lapic_mmio", "single", op_lapic_mmio, false},
     {"eoi_mmio", "single", op_eoi_mmio, false},  {"ioapic", "single", op_ioapic, false},
     {"lapic_msr", "single", op_lapic_msr, true}, {"eoi_msr", "single", op_eoi_msr, true},
