@@ -15,7 +15,7 @@
 static const u64 NS_PER_S = 1000000000;
 
 // Where `version` is odd, the rest is being written.
-struct pvclock_time {
+struct [[gnu::packed, gnu::aligned(4)]] pvclock_time { // as far as guests have to align it
     u32 version, reserved;
     u64 tsc; // at which the time was `ns`
     u64 ns;
