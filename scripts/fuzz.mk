@@ -30,14 +30,17 @@ define fuzz_link
 	$(call say,LINK,$@)$(CC) -fsanitize=fuzzer,address,undefined -fuse-ld=lld-$(LLVM) -o $@ $^ $(FUZZ_LIBS)
 endef
 
-$(filter-out %/decode,$(FUZZ_BIN)): $(FUZZ)/bin/%: $(HOST)/fuzz/tests/fuzz/%.c.o $(FUZZ)/libbulkhead.a
+# A guest's side of another architecture has that one's types, so nothing of the core can be linked to it.
+FUZZ_APART := decode x86regs
+$(filter-out $(FUZZ_APART:%=$(FUZZ)/bin/%),$(FUZZ_BIN)): $(FUZZ)/bin/%: $(HOST)/fuzz/tests/fuzz/%.c.o $(FUZZ)/libbulkhead.a
 	$(fuzz_link)
 
 # LLVM's disassembler is in the library that the compiler itself is linked with.
 $(FUZZ)/bin/x86insn: FUZZ_LIBS := -l:libLLVM.so.$(LLVM).1
 
-# The guest's side of arch/aarch64 has that architecture's types, so nothing of the core can be linked to it.
-$(FUZZ)/bin/decode: $(patsubst %,$(HOST)/fuzz/%.o,tests/fuzz/decode.c $(FUZZ_COMMON) $(LIBFDT_SRC:%=libfdt/%.c))
+$(FUZZ_APART:%=$(FUZZ)/bin/%): $(FUZZ)/bin/%: $(HOST)/fuzz/tests/fuzz/%.c.o $(patsubst %,$(HOST)/fuzz/%.o,$(FUZZ_COMMON) $(LIBFDT_SRC:%=libfdt/%.c))
 	$(fuzz_link)
 
-$(HOST)/fuzz/tests/fuzz/decode.c.o: HOST_CFLAGS_fuzz := $(subst -Iarch/host,-Itests/fuzz/aarch64 -Iarch/aarch64,$(HOST_CFLAGS_fuzz))
+fuzz_as = $(subst -Iarch/host,-Itests/fuzz/$(1) -Iarch/$(1),$(HOST_CFLAGS_fuzz))
+$(HOST)/fuzz/tests/fuzz/decode.c.o: HOST_CFLAGS_fuzz := $(call fuzz_as,aarch64)
+$(HOST)/fuzz/tests/fuzz/x86regs.c.o: HOST_CFLAGS_fuzz := $(call fuzz_as,x86_64)
