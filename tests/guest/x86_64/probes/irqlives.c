@@ -539,6 +539,84 @@ static void ways(enum way way, const char *name) {
     verdict(name);
 }
 
+// ── NMIs between CPUs ───────────────────────────────────────────────────────────────────────────────────────────────
+// They come to a CPU whatever it does: each one that was taken before the next was sent, and of a burst the last.
+enum { VICTIM = 40, NMIS = 30, BURST = 30 };
+static volatile u64 nmis_of[CPUS_MAX], last_sent[CPUS_MAX], seen_sent[CPUS_MAX];
+
+static bool on_count(struct frame *frame) {
+    u64 cpu = cpu_index();
+    if (frame->vector == X86_NMI) {
+        seen_sent[cpu] = last_sent[cpu];
+        nmis_of[cpu]++;
+        if (nmis_of[cpu] % 4 == 0)
+            (void)cpuid(0, 0);
+        return true;
+    }
+    if (frame->vector != X86_DB)
+        return false;
+    SET_CR(dr6, DR6_RESET);
+    return true;
+}
+
+static void be_a_victim(void) {
+    finished[cpu_index()] = VICTIM;
+    for (u64 i = 0; !home; i++)
+        switch (i / 16 % 5) {
+        case 0:
+            (void)cpuid(0, 0);
+            break;
+        case 4:
+            cpu_yield();
+            break;
+        case 1: // at each step an exception
+            __asm__ volatile(
+                "pushfq; orq $0x100, (%%rsp); popfq; cpuid; nop; pushfq; andq $~0x100, (%%rsp); popfq" ::"a"(0), "c"(0)
+                : "rbx", "rdx", "cc", "memory");
+            break;
+        case 2:
+            (void)apic_read(APIC_TPR);
+            break;
+        default:
+            __asm__ volatile("mov %%ss, %%eax; mov %%eax, %%ss; cpuid; sti; nop; cli" ::"c"(0)
+                             : "rax", "rbx", "rdx", "memory");
+            break;
+        }
+}
+
+static bool wait_idly(volatile u64 *value, u64 least) { // it may need this CPU
+    u64 end = now() + ticks_of_ms(5000);
+    while (*value < least && now() < end)
+        cpu_yield();
+    return *value >= least;
+}
+
+static void nmi_ways(void) {
+    home = 0;
+    trap_hook = on_count;
+    for (u64 cpu = 1; cpu < cpus; cpu++) {
+        (void)cpu_start(cpu, VICTIM);
+        (void)wait_for(&finished[cpu], VICTIM, 10000);
+        u64 before = nmis_of[cpu];
+        for (u64 i = 1; i <= NMIS; i++) {
+            apic_icr((u32)cpu, ICR_NMI | ICR_ASSERT);
+            step("an NMI comes to another CPU", wait_idly(&nmis_of[cpu], before + i), 1);
+        }
+        step("and once", nmis_of[cpu] - before, NMIS);
+        for (u64 i = 1; i <= BURST; i++) {
+            last_sent[cpu] = i;
+            apic_icr((u32)cpu, ICR_NMI | ICR_ASSERT);
+        }
+        step("the last of a burst comes", wait_idly(&seen_sent[cpu], BURST), 1);
+    }
+    home = 1;
+    for (u64 cpu = 1; cpu < cpus; cpu++)
+        while (cpu_status(cpu) != 1)
+            ;
+    trap_hook = nullptr;
+    verdict("NMIs_come_to_CPUs_whatever_they_do");
+}
+
 static void listen(enum way way) {
     prepare(way);
     finished[cpu_index()] = way;
@@ -556,7 +634,9 @@ void secondary_main(u64 context) {
         (void)wait_for(&timers_go, 1, 20000);
         timers();
     }
-    if (context >= FLAT)
+    if (context == VICTIM)
+        be_a_victim();
+    else if (context >= FLAT)
         listen((enum way)context);
     finished[cpu] = context + 1;
 }
@@ -568,6 +648,7 @@ void guest_main(u64 zero_page) {
     ways(FLAT, "ways_to_CPUs_in_a_flat_set");
     ways(CLUSTERS, "ways_to_CPUs_in_clusters");
     ways(X2APIC, "ways_to_CPUs_of_x2APICs");
+    nmi_ways();
     lives();
     for (u64 cpu = 1; cpu < cpus; cpu++) {
         finished[cpu] = 0;
