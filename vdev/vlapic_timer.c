@@ -26,9 +26,12 @@ static bool expire(struct vlapic *l) {
     return !(lvt & LVT_MASKED) && vlapic_post(l, lvt & 0xff, false);
 }
 
-// What is due at once needs no timer.
-static void deadline_arm(struct vlapic *l) {
-    const u64 now = arch_ticks() + l->tsc_offset;
+static u64 guest_tsc(const struct vlapic *l) {
+    return arch_ticks() + l->tsc_offset;
+}
+
+// What is due at `now` needs no timer, and no kick: then it is the vCPU's own doing.
+static void deadline_arm(struct vlapic *l, u64 now) {
     if (l->tsc_deadline == 0) {
         timer_cancel(&l->timer);
     } else if (l->tsc_deadline <= now) {
@@ -44,8 +47,9 @@ static void deadline_arm(struct vlapic *l) {
 static void fired(struct timer *timer) {
     struct vlapic *l = container_of(timer, struct vlapic, timer);
     if (mode(l) == LVT_DEADLINE) {
-        if (l->tsc_deadline > arch_ticks() + l->tsc_offset) { // a rounding, or it was too far away
-            deadline_arm(l);
+        const u64 now = guest_tsc(l);
+        if (l->tsc_deadline > now) { // a rounding, or it was too far away
+            deadline_arm(l, now);    // not of a later time, at which it might be due: nobody would tell the vCPU
             return;
         }
         l->tsc_deadline = 0;
@@ -111,12 +115,12 @@ void vlapic_timer_deadline_write(struct vlapic *l, u64 deadline) {
     if (mode(l) != LVT_DEADLINE)
         return;
     l->tsc_deadline = deadline;
-    deadline_arm(l);
+    deadline_arm(l, guest_tsc(l));
 }
 
 void vlapic_set_tsc_offset(struct vcpu *v, u64 offset) {
     struct vlapic *l = vlapic_of(v);
     l->tsc_offset = offset;
     if (l->tsc_deadline)
-        deadline_arm(l);
+        deadline_arm(l, guest_tsc(l));
 }
