@@ -43,7 +43,9 @@ ALSO = {
         "linux": "examples or a_reboot or panic_with or triple or 8_CPUs or timer_sleeps",
         "machines": "any_number and (1- or 8-) or told_so or trims or Linux_guests or cannot_be_reached",
         "report": "",
+        "vmx": "",
         "x86_cpu": "",
+        "x86_guests": "",
     },
 }
 NOTHING_CHOSEN = 5  # pytest, when -k leaves no test of a file

@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Guests of an x86_64 machine that are not Linux, by every boot protocol, and one with memory above 4 GiB."""
+
+import machine
+import pytest
+from machine import ARCH, linux, tiny, toml
+
+pytestmark = pytest.mark.skipif(ARCH != "x86_64", reason="guests of a PC")
+
+MEMTEST, U_BOOT = "memtest86+/memtest86+x64.bin", "u-boot/u-boot.elf"
+ESC = "\x1b"
+
+
+@pytest.mark.parametrize("cpus", [1, 2])
+def test_memtest86_finds_no_fault_on_every_vcpu_and_resets_its_machine(boot, cpus):
+    m = boot([toml("memtest", MEMTEST, cpus, "16M", cmdline="console=ttyS0 nopause"), tiny("two")], append="idle=shell")
+    m.wait(r"memtest: started", 30)
+    m.shell()
+    m.attach("memtest")
+    m.wait(r"Memtest86\+ v\d", 30)
+    m.wait(r"Memory  : +16MB ", 30)
+    m.wait(r"CPU: 1 Cores 1 Threads +SMP: Disabled" if cpus == 1 else r"CPU: 2 Cores 2 Threads +SMP: 2T \(PAR\)", 30)
+    m.wait(r"Using: Core #0 " if cpus == 1 else r"Using: All Cores", 60)
+    m.wait(r"#(7|8|9|10) +\[", 120)  # the screen is drawn anew every other second: a test may pass unseen
+    assert m.wait(r"Errors: (\d+)", 30).group(1) == "0"
+    m.send(ESC)
+    m.wait(r"Memtest86\+ v\d", 30)
+    m.shell()
+    m.attach("two")
+    m.send("ping\r")
+    m.wait(r"small: pong", 20)
+
+
+def test_U_Boot_boots_to_its_prompt_beside_a_Linux_guest(boot):
+    m = boot([toml("u-boot", U_BOOT, 2, "64M"), linux("linux-a")], append="idle=shell")
+    m.wait_all([r"u-boot +\| .*U-Boot 20", r"u-boot +\| .*DRAM: +64 MiB", r"linux-a is up"], 120)
+    m.shell()
+    m.attach("u-boot")
+    m.send("\r")
+    m.wait(r"=> ", 30)
+    m.send("bdinfo\r")
+    m.wait(r"-> start +=[^\n]* 0x0*\s+-> size += 0x0*4000000\b", 30)
+    m.wait(r"serial addr = 0x0*3f8\b", 30)
+    m.send("date\r")
+    m.wait(r"Date: 20\d\d-\d\d-\d\d", 30)
+    m.send("reset\r")
+    m.wait(r"U-Boot 20", 30)
+    m.wait(r"Hit any key", 30)
+    assert m.in_guest("linux-a", "nproc") == (0, "2")
+
+
+def test_a_PVH_kernel_reads_its_start_info(boot):
+    """Bulkhead itself is one: as a guest it says what it finds, and that there is no SVM in there."""
+    with open(machine.IMAGE, "rb") as file:
+        image = file.read()
+    m = boot([toml("inner", "bulkhead.elf", 1, "64M")], files={"bulkhead.elf": image}, append="idle=shell")
+    m.wait(r"inner +\| .*(SVM|AMD-V)", 30)
