@@ -10,9 +10,10 @@
 //                executed, and "operations COUNT"; marked: between begin and end marks, all: after the guest's first
 //                instruction
 //
-// Events: guest (its first instruction), user (its first in user mode), mark (see bench/guest/marks.h), end; and took:
-// what was executed between the last begin mark and an end mark, on all CPUs, by the hypervisor, the firmware and
-// guests. The count is of instructions executed one by one: with -icount a block may be left in its middle and resumed.
+// Events: guest (its first instruction), user (its first in user mode), mark (see bench/guest/marks.h; B: elements of
+// repeated instructions so far that are not counted), end; and took: what was executed between the last begin mark and
+// an end mark, on all CPUs, by the hypervisor, the firmware and guests. The count is of instructions executed one by
+// one: with -icount a block may be left in its middle and resumed.
 #include <inttypes.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -85,14 +86,18 @@ static uint32_t x86_64_repeats(uint64_t code) {
 }
 
 static const struct target targets[] = {
-    {"aarch64", 0x40000000, false, 0, aarch64_mark, aarch64_zero, no_repeats, {"x0",  "x1",  "x2",  "x3",  "x4",  "x5",  "x6",  "x7",
-                                                                "x8",  "x9",  "x10", "x11", "x12", "x13", "x14", "x15",
-                                                                "x16", "x17", "x18", "x19", "x20", "x21", "x22", "x23",
-                                                                "x24", "x25", "x26", "x27", "x28", "x29", "x30", ""}},
-    {"riscv64", 0x80000000, true, 0, riscv64_mark, riscv64_zero, no_repeats, {"zero", "ra", "sp",  "gp",  "tp", "t0", "t1", "t2",
-                                                               "fp",   "s1", "a0",  "a1",  "a2", "a3", "a4", "a5",
-                                                               "a6",   "a7", "s2",  "s3",  "s4", "s5", "s6", "s7",
-                                                               "s8",   "s9", "s10", "s11", "t3", "t4", "t5", "t6"}},
+    {"aarch64", 0x40000000, false, 0, aarch64_mark, aarch64_zero, no_repeats, {"x0",  "x1",  "x2",  "x3",  "x4",  "x5",
+                                                                               "x6",  "x7",  "x8",  "x9",  "x10", "x11",
+                                                                               "x12", "x13", "x14", "x15", "x16", "x17",
+                                                                               "x18", "x19", "x20", "x21", "x22", "x23",
+                                                                               "x24", "x25", "x26", "x27", "x28", "x29",
+                                                                               "x30", ""}},
+    {"riscv64", 0x80000000, true, 0, riscv64_mark, riscv64_zero, no_repeats, {"zero", "ra", "sp",  "gp",  "tp", "t0",
+                                                                              "t1",   "t2", "fp",  "s1",  "a0", "a1",
+                                                                              "a2",   "a3", "a4",  "a5",  "a6", "a7",
+                                                                              "s2",   "s3", "s4",  "s5",  "s6", "s7",
+                                                                              "s8",   "s9", "s10", "s11", "t3", "t4",
+                                                                              "t5",   "t6"}},
     {"x86_64", 0, true, 1ull << 47, x86_64_mark, no_zero, x86_64_repeats, {}},
 };
 static const struct target *target;
@@ -110,7 +115,7 @@ static bool hyp_runs, guest_ran, kernel_ran, user_ran, marked;
 static uint64_t guest_base; // of the guest's memory, physical
 static bool written[RAM_PAGES];
 static uint64_t *histogram, operations;
-static uint64_t elements; // of repeated instructions, as QEMU counts them
+static uint64_t more; // elements of repeated instructions that are not counted
 // A repeated instruction, and the one that was executed last, if it was one.
 struct repeated {
     uint64_t *count;
@@ -192,8 +197,8 @@ static void on_guest_block(uint64_t pa, uint64_t va) {
     }
     kernel_ran = kernel_ran || va >> 48 == 0xffff;
     // Low addresses are the kernel's own only where its memory is mapped one to one.
-    bool user = target->user_end ? va < target->user_end
-                                 : va >> 48 == 0 && (va < target->ram_base || va >= 64 * 1024 * MIB);
+    bool user =
+        target->user_end ? va < target->user_end : va >> 48 == 0 && (va < target->ram_base || va >= 64 * 1024 * MIB);
     if (kernel_ran && !user_ran && user) {
         user_ran = true;
         event("user", va, 0);
@@ -221,7 +226,7 @@ static void on_mark(unsigned cpu, void *arg) {
             took();
         marked = operation_runs = false;
     } else {
-        event("mark", which, 0);
+        event("mark", which, more);
         operations += which == MARK_RESET;
     }
 }
@@ -245,7 +250,6 @@ static void on_executed(unsigned cpu, void *arg) {
 static void on_repeated(unsigned cpu, void *arg) {
     (void)cpu;
     struct repeated *r = arg;
-    elements++;
     if (repeating != r)
         r->bytes = ZERO_BYTES;
     repeating = r;
@@ -253,6 +257,8 @@ static void on_repeated(unsigned cpu, void *arg) {
         r->bytes = 0;
         if (!r->marked_only || marked)
             ++*r->count;
+    } else {
+        more++;
     }
     r->bytes += r->size;
 }
