@@ -108,6 +108,7 @@ static void check_plan(u32 count) {
         .free_known = chance >> 24 & 1,
         .free_memory = (chance >> 32 & 0x3ff) * BLOCK_SIZE,
         .guest_ram_base = 0x40000000,
+        .guest_hole = chance >> 28 & 1 ? (struct gpa_range){gpa(GIB(2)), GIB(1)} : (struct gpa_range){},
         .find = chance >> 25 & 3 ? find : NULL,
         .ctx = &chance,
     };
