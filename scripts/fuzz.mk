@@ -31,7 +31,7 @@ define fuzz_link
 endef
 
 # A guest's side of another architecture has that one's types, so nothing of the core can be linked to it.
-FUZZ_APART := decode x86regs
+FUZZ_APART := decode x86emulate x86regs
 $(filter-out $(FUZZ_APART:%=$(FUZZ)/bin/%),$(FUZZ_BIN)): $(FUZZ)/bin/%: $(HOST)/fuzz/tests/fuzz/%.c.o $(FUZZ)/libbulkhead.a
 	$(fuzz_link)
 
@@ -43,4 +43,4 @@ $(FUZZ_APART:%=$(FUZZ)/bin/%): $(FUZZ)/bin/%: $(HOST)/fuzz/tests/fuzz/%.c.o $(pa
 
 fuzz_as = $(subst -Iarch/host,-Itests/fuzz/$(1) -Iarch/$(1),$(HOST_CFLAGS_fuzz))
 $(HOST)/fuzz/tests/fuzz/decode.c.o: HOST_CFLAGS_fuzz := $(call fuzz_as,aarch64)
-$(HOST)/fuzz/tests/fuzz/x86regs.c.o: HOST_CFLAGS_fuzz := $(call fuzz_as,x86_64)
+$(HOST)/fuzz/tests/fuzz/x86emulate.c.o $(HOST)/fuzz/tests/fuzz/x86regs.c.o: HOST_CFLAGS_fuzz := $(call fuzz_as,x86_64)

@@ -17,13 +17,13 @@ import time
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 FUZZ = os.path.join(os.environ.get("BUILD", "build"), "fuzz")
 # Scripts of steps are as long as they can be from the start; for texts the engine finds the length that pays.
-STEPS = ("vgic", "exits", "decode", "gmem", "pl011", "pl031", "plic", "aia", "riscv", "uart16550", "goldfish", "apic", "pc", "x86regs")
-LENGTH = {"toml": 4096, "config": 8192, "bundle": 16384, "fdt_read": 16384, "fdt_patch": 16384, "image": 4096, "exits": 512, "apic": 512, "shell": 256}
+STEPS = ("vgic", "exits", "decode", "gmem", "pl011", "pl031", "plic", "aia", "riscv", "uart16550", "goldfish", "apic", "pc", "x86regs", "x86emulate")
+LENGTH = {"toml": 4096, "config": 8192, "bundle": 16384, "fdt_read": 16384, "fdt_patch": 16384, "image": 4096, "exits": 512, "apic": 512, "x86emulate": 256, "shell": 256}
 # The short runs of make test: so many executions from a fixed seed, not so many seconds, so that every machine does the same.
 # Each takes a few seconds. In thousands.
 RUNS = {"aia": 4, "apic": 3, "bundle": 40, "cmdline": 150, "config": 15, "decode": 25, "exits": 1, "fdt_patch": 2, "fdt_read": 4, "gmem": 15, "goldfish": 40, "image": 7,
         "line_edit": 40, "pc": 15, "pl011": 25, "pl031": 40, "plic": 10, "riscv": 40, "shell": 0.1, "toml": 20, "uart16550": 40, "vgic": 7, "view": 150,
-        "x86insn": 60, "x86regs": 25}
+        "x86emulate": 40, "x86insn": 60, "x86regs": 25}
 ENV = dict(os.environ, UBSAN_OPTIONS="print_stacktrace=1", ASAN_OPTIONS="detect_leaks=0:symbolize=1")
 
 
