@@ -7,6 +7,8 @@
 
 // A guest that asks for more ticks than it can take gets no more than these, and its neighbours their time.
 static const u64 PERIOD_MIN_NS = 20 * 1000;
+// And one that does not take them, because it sleeps or has to wait for others, costs these less still.
+static const u64 UNTAKEN_MIN_NS = 1000 * 1000;
 static const u64 AHEAD_MAX_TICKS = BIT(50); // further away, and the conversion might overflow: looked at again then
 
 static u32 mode(const struct vlapic *l) {
@@ -21,9 +23,13 @@ static u64 period_ns(const struct vlapic *l) {
     return (u64)l->initial_count << divide_shift(l->divider);
 }
 
+// True: the interrupt is a new one; the one before was taken.
 static bool expire(struct vlapic *l) {
     const u32 lvt = l->lvt[LVT_TIMER];
-    return !(lvt & LVT_MASKED) && vlapic_post(l, lvt & 0xff, false);
+    const bool told = !(lvt & LVT_MASKED) && vlapic_post(l, lvt & 0xff, false);
+    if (told)
+        vcpu_kick(l->vcpu);
+    return told && (lvt & 0xff) >= VECTOR_MIN;
 }
 
 static u64 guest_tsc(const struct vlapic *l) {
@@ -53,16 +59,17 @@ static void fired(struct timer *timer) {
             return;
         }
         l->tsc_deadline = 0;
+        (void)expire(l);
     } else if (mode(l) == LVT_PERIODIC) {
         // Ticks that were missed are one.
         const u64 period = MAX(period_ns(l), 1), now = arch_now_ns();
         l->end_ns += ((MAX(now, l->end_ns) - l->end_ns) / period + 1) * period;
-        timer_arm(&l->timer, MAX(l->end_ns, now + PERIOD_MIN_NS));
+        const u64 least = expire(l) ? PERIOD_MIN_NS : UNTAKEN_MIN_NS;
+        timer_arm(&l->timer, MAX(l->end_ns, now + least));
     } else {
         l->end_ns = 0;
+        (void)expire(l);
     }
-    if (expire(l))
-        vcpu_kick(l->vcpu);
 }
 
 void vlapic_timer_init(struct vlapic *l) {

@@ -11,7 +11,14 @@
 #include "vioapic.h"
 #include "vm.h"
 
-enum { VCPUS_MAX = 10, VECTORS = 256, PINS = VIOAPIC_PINS, TICK_NS = 16, PERIOD_MIN_NS = 20000 };
+enum {
+    VCPUS_MAX = 10,
+    VECTORS = 256,
+    PINS = VIOAPIC_PINS,
+    TICK_NS = 16,
+    PERIOD_MIN_NS = 20000,
+    UNTAKEN_MIN_NS = 1000000
+};
 enum { FIXED, LOWEST, NMI = 4, INIT, SIPI };
 enum { TIMER, ERROR = 5, LVTS, MASKED = 1 << 16, PERIODIC = 1, DEADLINE = 2 };
 enum { SW_ENABLE = 1 << 8, SEND_ILLEGAL = 1 << 5, RECEIVE_ILLEGAL = 1 << 6, ILLEGAL_REGISTER = 1 << 7 };
@@ -237,9 +244,12 @@ static u64 count_left(const struct apic *a) {
     return left / divisor(a);
 }
 
-static void expire(struct apic *a) {
+static bool expire(struct apic *a) {
+    u32 vector = a->lvt[TIMER] & 0xff;
+    bool told = !(a->lvt[TIMER] & MASKED) && vector >= 16 && takes(a) && !a->irr[vector];
     if (!(a->lvt[TIMER] & MASKED))
-        post(a, a->lvt[TIMER] & 0xff, false);
+        post(a, vector, false);
+    return told;
 }
 
 static void deadline_arm(struct apic *a, u64 now) {
@@ -265,8 +275,8 @@ static void fire(struct apic *a, u64 now) {
         do
             a->end_ns += p;
         while (a->end_ns <= now);
-        a->fire_ns = MAX(a->end_ns, now + PERIOD_MIN_NS);
-        expire(a);
+        u64 least = expire(a) ? PERIOD_MIN_NS : UNTAKEN_MIN_NS;
+        a->fire_ns = MAX(a->end_ns, now + least);
     } else {
         a->end_ns = 0;
         a->fire_ns = TIMER_NEVER;

@@ -539,6 +539,30 @@ static void a_mad_period_is_bounded(void **state) {
     assert_in_range(fires, 20, 60);
 }
 
+// Its neighbours on the CPU pay for each of its timers that expires.
+static void a_mad_period_costs_little_while_nobody_takes_it(void **state) {
+    (void)state;
+    put(DIVIDE, BY_1);
+    put(LVT_TIMER, PERIODIC | 0x32);
+    put(INITIAL, 1);
+    host_advance(100000);
+    u32 armed = 0;
+    for (u64 i = 0, at = lapic(0)->timer.deadline_ns; i < 1000; i++) {
+        host_advance(10000);
+        armed += lapic(0)->timer.deadline_ns != at;
+        at = lapic(0)->timer.deadline_ns;
+    }
+    assert_in_range(armed, 5, 11);
+    take(0, 0x32);
+    put(EOI, 0);
+    for (u32 i = 0; i < 100 && next(0) < 0; i++)
+        host_advance(10000);
+    take(0, 0x32); // and then it is as fast as before
+    put(EOI, 0);
+    host_advance(21000);
+    take(0, 0x32);
+}
+
 static void a_tsc_deadline_fires_when_the_guests_clock_is_there(void **state) {
     (void)state;
     u64 value;
@@ -625,6 +649,7 @@ int main(void) {
         T(the_divider_divides),
         T(a_periodic_timer_goes_on),
         T(a_mad_period_is_bounded),
+        T(a_mad_period_costs_little_while_nobody_takes_it),
         T(a_tsc_deadline_fires_when_the_guests_clock_is_there),
         T(a_clock_that_jumps_takes_its_deadline_along),
         T(an_expired_timer_kicks_its_vcpu),
