@@ -30,13 +30,6 @@ static u64 size_mask(u32 size) {
 }
 
 // ── Fetching ────────────────────────────────────────────────────────────────────────────────────────────────────────
-// Guest memory, which another CPU may write at the same time, at any alignment.
-static inline u64 load_u64(const u64 *from) {
-    u64 v;
-    __asm__ volatile("mov %1, %0" : "=r"(v) : "m"(*from));
-    return v;
-}
-
 // Up to `count` bytes, at most INSN_BYTES, that lie on one page from there on; how many, 0: none.
 static u32 fetch_page(struct vcpu *v, const struct x86_mode *m, u64 linear, u8 *to, u32 count) {
     struct x86_fetch *fetch = &v->arch.fetch;
@@ -51,8 +44,8 @@ static u32 fetch_page(struct vcpu *v, const struct x86_mode *m, u64 linear, u8 *
         if (!from)
             return 0;
         fetch->from = from;
-        fetch->bytes[0] = load_u64(from);
-        fetch->bytes[1] = load_u64(from + 1);
+        fetch->bytes[0] = guest_load(from);
+        fetch->bytes[1] = guest_load(from + 1);
         __builtin_memcpy(to, fetch->bytes, INSN_BYTES); // no call
         return INSN_BYTES;
     }
@@ -85,7 +78,7 @@ static inline bool is_known(const struct x86_known *known, u64 at, const struct 
     const struct x86_fetch *f = &known->fetch;
     if (known->at != at || known->cr3 != m->cr3 || m->code_bits != 64 || !f->from)
         return false;
-    u64 changed = (load_u64(f->from) ^ f->bytes[0]) | (load_u64(f->from + 1) ^ f->bytes[1]);
+    u64 changed = (guest_load(f->from) ^ f->bytes[0]) | (guest_load(f->from + 1) ^ f->bytes[1]);
     for (u32 i = 0; i < ARRAY_SIZE(f->entry); i++)
         changed |= __atomic_load_n(f->entry[i], __ATOMIC_RELAXED) ^ f->value[i];
     return changed == 0;

@@ -302,13 +302,6 @@ static void undo(struct vcpu *v, struct vmcb *c) {
 }
 
 // ── Exits ───────────────────────────────────────────────────────────────────────────────────────────────────────────
-// Guest memory, which another CPU may write at the same time, at any alignment.
-static inline u64 load_u64(const u64 *from) {
-    u64 v;
-    __asm__ volatile("mov %1, %0" : "=r"(v) : "m"(*from));
-    return v;
-}
-
 // The length of an instruction that came out, where the CPU does not tell it. Prefixes without a meaning may stand
 // before it, so it has to be looked at; but a length that was found at an address is kept, and holds while the bytes
 // are what they were. (A guest that maps the address to another copy of the instruction, with other prefixes and
@@ -320,7 +313,7 @@ static inline u64 load_u64(const u64 *from) {
     const u64 mask = length < 8 ? BIT(8 * length) - 1 : ~0ull;
     const u64 *bytes = length ? a->fetch.from : nullptr;
     a->lengths[at / 2 % X86_LENGTHS] =
-        (struct x86_length){at, cr3, bytes, bytes ? load_u64(bytes) & mask : 0, mask, length};
+        (struct x86_length){at, cr3, bytes, bytes ? guest_load(bytes) & mask : 0, mask, length};
     return length != 0;
 }
 
@@ -334,7 +327,7 @@ static inline bool next_rip(struct vcpu *v, const struct vmcb *c) {
     u64 at = c->cs.base + c->rip;
     const struct x86_length *known = &a->lengths[at / 2 % X86_LENGTHS];
     if (unlikely(known->at != at || known->cr3 != c->cr3 || !known->bytes ||
-                 (load_u64(known->bytes) & known->mask) != known->value))
+                 (guest_load(known->bytes) & known->mask) != known->value))
         return find_length(v, at, c->cr3);
     a->next_rip = c->rip + known->length;
     return true;

@@ -93,6 +93,13 @@ static inline void guest_set_gpr(struct vcpu *v, u32 reg, u64 value) {
 void guest_write_gpr(struct vcpu *v, u32 reg, u32 size, bool high_byte, u64 value);
 u64 guest_read_gpr(const struct vcpu *v, u32 reg, u32 size, bool high_byte);
 
+// Of the guest's memory, which another CPU may write at the same time, at any alignment.
+static inline u64 guest_load(const u64 *from) {
+    u64 v;
+    __asm__ volatile("mov %1, %0" : "=r"(v) : "m"(*from));
+    return v;
+}
+
 // The instruction that came out is done.
 static inline void guest_step(struct vcpu *v) {
     v->arch.rip = v->arch.next_rip;
