@@ -77,7 +77,8 @@ static u64 rdmsr(u32 msr) {
     __asm__ volatile("rdmsr" : "=a"(low), "=d"(high) : "c"(msr) : "memory");
     return (u64)high << 32 | low;
 }
-static void wrmsr(u32 msr, u64 value) {
+// At one place, as in a kernel: the hypervisor remembers few places.
+[[gnu::noinline]] static void wrmsr(u32 msr, u64 value) {
     __asm__ volatile("wrmsr" ::"c"(msr), "a"((u32)value), "d"((u32)(value >> 32)) : "memory");
 }
 
