@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Guests of an x86_64 machine that are not Linux, by every boot protocol, and one with memory above 4 GiB."""
 
+import re
+import time
+
 import machine
 import pytest
-from machine import ARCH, linux, tiny, toml
+from machine import ARCH, PATIENCE, linux, tiny, toml
 
 pytestmark = pytest.mark.skipif(ARCH != "x86_64", reason="guests of a PC")
 
@@ -55,3 +58,22 @@ def test_a_PVH_kernel_reads_its_start_info(boot):
         image = file.read()
     m = boot([toml("inner", "bulkhead.elf", 1, "64M")], files={"bulkhead.elf": image}, append="idle=shell")
     m.wait(r"inner +\| .*(SVM|AMD-V)", 30)
+
+
+def test_Linux_has_all_its_memory_below_the_hole_and_above_4_GiB(boot):
+    m = boot([linux("large", cpus=2, memory="5G")], memory="8G")
+    m.wait(r"VM 1 large", 60)
+    began = time.monotonic()
+    m.wait(r"large: started", 120)
+    assert time.monotonic() - began < 60 * PATIENCE  # 5 GiB of zeros: some 10 s of an emulated CPU
+    m.wait_up("large", seconds=180)
+    status, out = m.in_guest("large", "dmesg | grep e820; free -m")
+    assert status == 0
+    assert "[mem 0x0000000000100000-0x00000000bfffffff] usable" in out, out
+    assert "[mem 0x0000000100000000-0x000000017fffffff] usable" in out, out
+    assert 4700 < int(re.search(r"Mem: +(\d+)", out).group(1)) <= 5120, out
+    # Files that fill more than what lies below the hole; none of them may lie in another.
+    files = "i=0; while [ $i -lt 110 ]; do %s; i=$((i+1)); done"
+    fill = files % "{ echo $i; dd if=/dev/zero bs=1M count=30 2>/dev/null; } >/tmp/f$i || break"
+    check = files % "read number </tmp/f$i; [ $number = $i ] || break"
+    assert m.run(f"mount -t tmpfs -o size=4g tmpfs /tmp && {fill}; {check}; echo $i", 240) == (0, "110")
