@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # make iso ARCH=x86_64: an image for a CD or a USB stick with GRUB, the hypervisor and the VMs of VMS. It boots on BIOS and on
-# UEFI machines. APPEND= is the hypervisor's command line.
+# UEFI machines. APPEND= is the hypervisor's command line, BUNDLE= a bundle that is there already.
 
+BUNDLE ?=
 ISO := $(OUT)/bulkhead.iso
 
 .PHONY: iso
@@ -9,7 +10,8 @@ ifeq ($(ARCH),x86_64)
 iso: image host guests
 	$(Q)rm -rf $(OUT)/iso && mkdir -p $(OUT)/iso/boot/grub
 	$(Q)$(OBJCOPY) --strip-debug $(BOOT_IMAGE) $(OUT)/iso/boot/bulkhead.elf
-	$(Q)$(HOST)/bulkhead bundle --arch $(ARCH) -o $(OUT)/iso/boot/bundle.cpio -C $(GUESTS) $(VMS)
+	$(Q)$(if $(BUNDLE),cp $(BUNDLE) $(OUT)/iso/boot/bundle.cpio,\
+	    $(HOST)/bulkhead bundle --arch $(ARCH) -o $(OUT)/iso/boot/bundle.cpio -C $(GUESTS) $(VMS))
 	$(Q)sed 's/@APPEND@/$(APPEND)/' scripts/grub.cfg >$(OUT)/iso/boot/grub/grub.cfg
 	$(call say,ISO,$(ISO))grub-mkrescue -o $(ISO) --locales= --fonts= --themes= $(OUT)/iso >$(OUT)/iso.log 2>&1 || \
 	    { cat $(OUT)/iso.log; exit 1; }

@@ -21,6 +21,16 @@ test: | $(TOOLCHAIN)
 	-$(Q)$(also_build)
 	$(Q)/usr/bin/python3 scripts/test.py $(T)
 
+# What QEMU has not. make test has it as well.
+.PHONY: test-vmx
+ifeq ($(ARCH),x86_64)
+test-vmx: image host guests guest-programs
+	$(Q)/usr/bin/python3 scripts/test.py system-vmx
+else
+test-vmx:
+	$(Q)$(MAKE) ARCH=x86_64 test-vmx
+endif
+
 tests: unit image host guests toml-test guest-programs
 
 check: | $(TOOLCHAIN) $(LIBFDT) $(BUILD)/version.h

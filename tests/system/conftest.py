@@ -6,15 +6,15 @@ import pytest
 
 
 def make_factory(request, tmp_path_factory):
-    """boot(vms, files=None, cpio=..., **machine's) starts one; every one is looked at and ended afterwards."""
+    """boot(vms, files=None, cpio=..., kind=Machine, **machine's) starts one; every one is looked at and ended afterwards."""
     machines = []
 
-    def boot(vms=None, files=None, cpio=False, **options):
+    def boot(vms=None, files=None, cpio=False, kind=machine.Machine, **options):
         name = re.sub(r"^.*test_", "", request.node.nodeid.replace("::", "-"))
         name = f"{request.fspath.purebasename[5:]}-{request.node.name}" if name else "machine"
         name += f"-{len(machines)}" if machines else ""
         data = machine.bundle(vms, files) if cpio is False and vms is not None else None if cpio is False else cpio
-        m = machine.Machine(str(tmp_path_factory.mktemp("machine")), name, data, **options)
+        m = kind(str(tmp_path_factory.mktemp("machine")), name, data, **options)
         machines.append(m)
         return m
 

@@ -172,14 +172,7 @@ class Machine:
     """cpio: the initrd's bytes; None: no initrd. media: QEMU's arguments for what to boot from instead of our image."""
 
     def __init__(self, folder, name, cpio, smp=2, memory="1G", cpu=CPU, append="", board=BOARD, media=None):
-        self.marks = 0
-        self.expects_fault = False  # the test breaks the hypervisor on purpose
-        self.text = ""  # all that came, without escape sequences
-        log = os.path.join(BUILD, "log", "system" if ARCH == "aarch64" else f"system-{ARCH}")
-        os.makedirs(log, exist_ok=True)
-        self.logname = os.path.join(log, re.sub(r"[^\w.-]", "_", name) + ".log")
-        # pylint: disable=consider-using-with
-        self.log = open(self.logname, "w", encoding="utf-8")
+        self.prepare(name)
         command = f"qemu-system-{ARCH} -M {board} -cpu {cpu} -smp {smp} -m {memory} -nic none -nographic -no-reboot".split()
         command += media or ["-kernel", IMAGE]
         if cpio is not None:
@@ -190,6 +183,16 @@ class Machine:
         if append:
             command += ["-append", append]
         self.start(command)
+
+    def prepare(self, name):
+        self.marks = 0
+        self.expects_fault = False  # the test breaks the hypervisor on purpose
+        self.text = ""  # all that came, without escape sequences
+        log = os.path.join(BUILD, "log", "system" if ARCH == "aarch64" else f"system-{ARCH}")
+        os.makedirs(log, exist_ok=True)
+        self.logname = os.path.join(log, re.sub(r"[^\w.-]", "_", name) + ".log")
+        # pylint: disable=consider-using-with
+        self.log = open(self.logname, "w", encoding="utf-8")
 
     def start(self, command):
         print(" ".join(command))

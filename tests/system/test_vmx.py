@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What QEMU cannot show of x86_64, in Bochs: Intel's VMX, and an SVM that has what QEMU's leaves out (NRIP save)."""
+
+import re
+
+import pytest
+from bochs import SVM, VMX, Bochs
+from machine import ARCH, COMPLAINTS, linux, tiny
+
+if ARCH != "x86_64":
+    pytest.skip("VMX is x86_64's", allow_module_level=True)
+
+from test_probes import pinned, up, verdicts  # pylint: disable=wrong-import-position
+
+# All that ask something of the backend; the sweeps over the devices ask it of what both have in common.
+PROBES = ("calls", "code", "debug", "faults", "interrupts", "memory", "patches", "power", "pvclock", "rights", "state", "storm",
+          "switches", "sysregs")  # fmt: skip
+MAKER = {VMX: r"Intel\(R\)", SVM: "AMD"}
+# Where an entry finds the guest's RFLAGS.IF clear, Bochs (2.7 and 3.0, VMENTER) leaves our interrupts masked until the guest
+# sets it: one vCPU that waits so for another one of its own CPU waits for ever. So with VMX a guest has one vCPU.
+VCPUS = {VMX: 1, SVM: 2}
+
+
+def bochs(boot, vms, cpu=VMX, **options):
+    return boot(vms, kind=Bochs, cpu=cpu, **options)
+
+
+def test_Linux_comes_to_its_shell(boot):
+    m = bochs(boot, [linux("debian", cpus=1)])
+    m.wait(rf"Bulkhead .*{MAKER[VMX]}.*, 1 CPU\r", 120)
+    m.wait_up("debian", seconds=300)
+    assert m.in_guest("debian", "echo $((6 * 7)); uname -m", 120) == (0, "42\nx86_64")
+    status, out = m.run("dmesg")
+    assert status == 0 and not COMPLAINTS.search(out), out
+    m.shell()
+    m.send("poweroff\r")
+    m.wait_off()
+
+
+@pytest.mark.parametrize("cpu", [VMX, SVM])
+def test_probes_pass(boot, cpu):
+    names = [f"{program}-{VCPUS[cpu]}" for program in PROBES]
+    m = up(boot, [pinned(name, name[:-2], VCPUS[cpu], 1) for name in names], kind=Bochs, cpu=cpu)
+    assert re.search(rf"Bulkhead .*{MAKER[cpu]}.*, 1 CPU", m.seen()), m.seen()
+    for name in names:
+        verdicts(m, name)
+
+
+def test_vCPUs_that_change_CPUs_take_their_state_and_translations_with_them(boot):
+    """More guests at once than there are CPUs, each free to move."""
+    names = ("switches-1", "code-1", "patches-1", "interrupts-1", "storm-1")
+    vms = [tiny(name, name[:-2], memory="6M", autostart=False) for name in names]
+    m = up(boot, vms, kind=Bochs, smp=2)
+    assert re.search(r"Bulkhead .*, 2 CPUs", m.seen()), m.seen()
+    verdicts(m, *names)
+
+
+@pytest.mark.parametrize("cpu", [VMX, SVM])
+def test_an_exception_without_end_leaves_the_CPU_to_others(boot, cpu):
+    m = bochs(boot, [tiny("endless", "endless"), tiny("witness")], cpu, append="idle=shell")
+    m.wait_all([r"endless: now", r"small: up"], 120)
+    m.shell()
+    assert m.state("endless") == "running"
+    m.attach("witness")
+    m.send("ping\r")
+    m.wait(r"small: pong", 60)
+
+
+@pytest.mark.parametrize(
+    "cpu, why",
+    [
+        ("athlon64_clawhammer", r"this CPU has neither AMD's SVM nor Intel's VMX"),
+        ("turion64_tyler", r"the CPU's SVM has no nested paging"),
+        ("core2_penryn_t9600", r"the CPU's VMX is too old: EPT, VPID and unrestricted guests are needed"),
+    ],
+    ids=["none", "old-SVM", "old-VMX"],
+)
+def test_a_CPU_that_cannot_do_it_is_told_so(boot, cpu, why):
+    m = bochs(boot, [tiny("small")], cpu)
+    m.wait(rf"bulkhead: {why}", 120)
