@@ -299,6 +299,85 @@ static void string_io(struct fuzz *f, u8 how) {
         FUZZ_CHECK(!more(&exit, fuzz_u32(f)));
 }
 
+// ── Page tables ─────────────────────────────────────────────────────────────────────────────────────────────────────
+// The manual's walk (Intel SDM volume 3, chapter 4), without reserved bits. Marks what it uses. ~0: *error says why
+// not.
+static u64 manual_walk(u64 linear, u32 access, u32 *error) {
+    bool is_long = mode.efer & EFER_LMA, pae = is_long || (mode.cr4 & CR4_PAE), nxe = mode.efer & EFER_NXE;
+    bool user = mode.cpl == 3, write = access & WALK_WRITE, fetch = access & WALK_FETCH;
+    bool may_write = true, may_user = true, no_execute = false;
+    u32 size = pae ? 8 : 4, bits = pae ? 9 : 10, top = is_long ? 39 : pae ? 30 : 22;
+    u64 table = mode.cr3 & (is_long ? ~0xfffull : pae ? 0xffffffe0 : 0xfffff000);
+    *error = (write ? 2 : 0) | (user ? 4 : 0) | (fetch && (nxe || (mode.cr4 & CR4_SMEP)) ? 16 : 0);
+    for (u32 shift = top;; shift -= bits) {
+        bool pointers = pae && !is_long && shift == 30; // the four of PAE have no rights
+        u8 *at = gmem_ptr(&vm, gpa(table + (linear >> shift & (BIT(bits) - 1)) * size), size);
+        u64 entry = 0;
+        if (at)
+            memcpy(&entry, at, size);
+        if (!(entry & 1))
+            return ~0ull;
+        may_write = may_write && (pointers || (entry & 2));
+        may_user = may_user && (pointers || (entry & 4));
+        no_execute = no_execute || (!pointers && pae && (entry >> 63));
+        bool large = (entry & 0x80) && !pointers && shift < 39 && (pae || (mode.cr4 & CR4_PSE));
+        if (shift > 12 && !large) {
+            at[0] |= pointers ? 0 : 0x20;
+            table = entry & (pae ? BITS(51, 12) : BITS(31, 12));
+            continue;
+        }
+        bool ok = user    ? may_user
+                  : fetch ? !may_user || !(mode.cr4 & CR4_SMEP)
+                          : !may_user || !(mode.cr4 & CR4_SMAP) || (regs[GUEST_RFLAGS] & BIT(18));
+        ok = ok && (!write || may_write || (!user && !(mode.cr0 & CR0_WP))) && !(fetch && no_execute && nxe);
+        *error |= 1;
+        if (!ok)
+            return ~0ull;
+        at[0] |= write ? 0x60 : 0x20;
+        u64 page = entry & (pae ? BITS(51, 12) : BITS(31, 12));
+        if (!pae && shift == 22) // PSE-36
+            page = (entry & BITS(31, 22)) | (entry >> 13 & 0xff) << 32;
+        return (page & ~(BIT(shift) - 1)) | (linear & (BIT(shift) - 1));
+    }
+}
+
+// A walk whose entries the input has chosen.
+static void walks(struct fuzz *f) {
+    static const u32 accesses[] = {WALK_READ, WALK_WRITE, WALK_FETCH, WALK_READ};
+    u8 *before = malloc(RAM_SIZE), how = fuzz_u8(f), rights = fuzz_u8(f);
+    mode.efer = (how & 1 ? EFER_LMA : 0) | (how & 2 ? EFER_NXE : 0);
+    mode.cr4 =
+        (how & 4 ? CR4_PAE : 0) | (how & 8 ? CR4_PSE : 0) | (how & 16 ? CR4_SMEP : 0) | (how & 32 ? CR4_SMAP : 0);
+    mode.cr0 = CR0_PE | CR0_PG | (how & 64 ? CR0_WP : 0);
+    mode.cpl = how & 128 ? 3 : 0;
+    mode.cr3 = 0x1000 | (how & 4 ? fuzz_u8(f) & 0xe0 : 0);
+    regs[GUEST_RFLAGS] = rights & 16 ? BIT(18) : 0;
+    u64 linear = mode.efer & EFER_LMA ? fuzz_u64(f) : fuzz_u32(f), out = 0, table = mode.cr3;
+    bool pae = mode.efer & EFER_LMA || mode.cr4 & CR4_PAE;
+    table &= mode.efer & EFER_LMA ? ~0xfffull : ~0x1full;
+    for (u32 bits = pae ? 9 : 10, shift = mode.efer & EFER_LMA ? 39 : pae ? 30 : 22;; shift -= bits) {
+        u64 entry = (u64)(2 + fuzz_u8(f) % 7) << 12 | (fuzz_u16(f) & 0xfff) | (rights & 32 ? 7 : 1);
+        entry |= rights & 64 ? 0 : (u64)fuzz_u16(f) << 48;
+        (void)!gmem_write(&vm, gpa(table + (linear >> shift & (BIT(bits) - 1)) * (pae ? 8 : 4)), &entry, pae ? 8 : 4);
+        table = entry & 0xffff000;
+        if (shift == 12)
+            break;
+    }
+    u32 access = accesses[rights & 3], error = 0, expected_error = 0;
+    memcpy(before, ram, RAM_SIZE);
+    int err = walk(&vcpu, &(struct x86_mode){mode.cr0, mode.cr3, mode.cr4, mode.efer, regs[GUEST_RFLAGS], mode.cpl, 64},
+                   linear, access, &out, &error);
+    for (u32 i = 0; i < RAM_SIZE; i++) { // before ↔ ram
+        u8 byte = ram[i];
+        ram[i] = before[i];
+        before[i] = byte;
+    }
+    u64 expected = manual_walk(linear, access, &expected_error);
+    FUZZ_CHECK(err == (expected == ~0ull ? -EFAULT : 0) && memcmp(ram, before, RAM_SIZE) == 0);
+    FUZZ_CHECK(err ? error == expected_error : out == expected);
+    free(before);
+}
+
 // ── Inputs ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 // 4 levels, the last ones of 1 GiB or 4 KiB, as the input has them.
 static void make_tables(struct fuzz *f) {
@@ -373,6 +452,8 @@ int LLVMFuzzerTestOneInput(const u8 *data, size_t size) {
     bool elsewhere = (mode.cr0 & CR0_PG) && (mode.code_bits != 64 || (rip & (PAGE_SIZE - 1)) + INSN_BYTES > PAGE_SIZE);
     if (how >= 0xf0) {
         string_io(&f, how);
+    } else if (how >= 0xd0) {
+        walks(&f);
     } else if (elsewhere) {
         whatever_is_there(&f, at, write);
     } else if (!fits) {
