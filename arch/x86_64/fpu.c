@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Floating-point and vector registers (XSAVE). The hypervisor has no use for them, so they move when another vCPU is
 // loaded, and not back in if they are still there.
-#include <string.h>
-
 #include "page.h"
 #include "virt.h"
 
@@ -68,7 +66,7 @@ void fpu_vcpu_fini(struct vcpu *v) {
 
 void fpu_reset(struct vcpu *v) {
     u8 *area = v->arch.extended;
-    memset(area, 0, PAGE_SIZE << XSAVE_ORDER);
+    arch_zero(area, PAGE_SIZE << XSAVE_ORDER);
     *(u16 *)(area + XSAVE_FCW) = FCW_RESET;
     *(u32 *)(area + XSAVE_MXCSR) = MXCSR_RESET;
     v->arch.xcr0 = XCR0_X87;

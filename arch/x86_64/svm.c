@@ -99,7 +99,7 @@ static const struct vmcb_segment real_mode_data = {.attributes = 0x93, .limit = 
 
 static void reset(struct vcpu *v) {
     struct vmcb *c = vmcb_of(v);
-    memset(c, 0, sizeof(*c));
+    arch_zero(c, sizeof(*c));
     c->exceptions = EXCEPTIONS_OURS;
     c->cr_writes = SVM_CR4; // a guest must not switch on what is hidden from it
     // Devices' interrupts are ours; SMIs are the firmware's, and INIT is not used while guests run.
