@@ -434,6 +434,27 @@ static u32 set_up(struct fuzz *f) {
     return shape;
 }
 
+// How an instruction begins, if it is to be one that we know; how many bytes.
+static u32 opcode(struct fuzz *f, u8 *to) {
+    static const u8 one[] = {0x00, 0x03, 0x11, 0x12, 0x39, 0x80, 0x83, 0x86, 0x88, 0x8b, 0xa4,
+                             0xa5, 0xa6, 0xaa, 0xac, 0xaf, 0xc7, 0xf6, 0xf7, 0xfe, 0xff};
+    static const u8 two[] = {0xa3, 0xab, 0xb0, 0xb1, 0xb3, 0xb6, 0xb7, 0xba, 0xbb, 0xbe, 0xbf, 0xc0, 0xc1};
+    u8 how = fuzz_u8(f), which = fuzz_u8(f);
+    u32 count = 0;
+    if (how & 0x80) // any bytes
+        return 0;
+    if (how & 1)
+        to[count++] = 0x66;
+    if ((how & 6) == 6)
+        to[count++] = 0xf3;
+    if (mode.code_bits == 64 && (how & 8))
+        to[count++] = 0x40 | which >> 4;
+    if (how & 0x10)
+        to[count++] = 0x0f;
+    to[count++] = how & 0x10 ? two[which % ARRAY_SIZE(two)] : one[which % ARRAY_SIZE(one)];
+    return count;
+}
+
 int LLVMFuzzerTestOneInput(const u8 *data, size_t size) {
     struct fuzz f = {data, size};
     struct x86_insn insn = {};
@@ -441,7 +462,7 @@ int LLVMFuzzerTestOneInput(const u8 *data, size_t size) {
     ram = malloc(RAM_SIZE);
     set_up(&f);
     u64 rip = vcpu.arch.rip, linear;
-    for (u32 i = 0; i < INSN_BYTES; i++)
+    for (u32 i = opcode(&f, ram + rip); i < INSN_BYTES; i++)
         ram[rip + i] = fuzz_u8(&f);
     u8 how = fuzz_u8(&f);
     bool known = x86_insn_decode(ram + rip, INSN_BYTES, mode.code_bits, &insn);
