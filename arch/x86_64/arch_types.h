@@ -116,10 +116,9 @@ struct arch_vcpu {
 
     void *extended;       // XSAVE area: FPU, SSE, AVX
     struct cpu *fp_cpu;   // on which the floating-point registers were last; they may still be there
-    struct cpu *asid_cpu; // where asid is valid, while its generation is the present one
+    struct cpu *asid_cpu; // where its tag is valid, while the tag's generation is the present one
     u64 asid_generation;
-    u64 tlb_generation; // of vm->arch.tlb_generation, as far as asid has nothing older
-    u32 asid;
+    u64 tlb_generation;                     // of vm->arch.tlb_generation, as far as the tag has nothing older
     u64 debug[4];                           // DR0–DR3
     u64 cr2, dr6, call_msrs[X86_CALL_MSRS]; // VMX: while not loaded
     u64 seen[X86_SEEN];                     // VMX: registers as they were then, by enum guest_reg

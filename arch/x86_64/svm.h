@@ -65,14 +65,10 @@ enum : u16 { SVM_CR4 = 1 << 4, SVM_CR8 = 1 << 8 }; // cr_writes
 enum : u32 { // intercepts1
     SVM_INTR = 1u << 0,
     SVM_NMI = 1u << 1,
-    SVM_SMI = 1u << 2,
-    SVM_INIT = 1u << 3,
-    SVM_VINTR = 1u << 4,
     SVM_RDPMC = 1u << 15,
     SVM_CPUID = 1u << 18,
     SVM_IRET = 1u << 20,
     SVM_INVD = 1u << 22,
-    SVM_PAUSE = 1u << 23,
     SVM_HLT = 1u << 24,
     SVM_INVLPGA = 1u << 26,
     SVM_IOIO = 1u << 27,
@@ -103,19 +99,14 @@ enum : u64 { // exit_code
     SVM_EXIT_MC = 0x40 + 18,
     SVM_EXIT_INTR = 0x60,
     SVM_EXIT_NMI,
-    SVM_EXIT_SMI,
-    SVM_EXIT_INIT,
-    SVM_EXIT_VINTR,
     SVM_EXIT_RDPMC = 0x6f,
     SVM_EXIT_CPUID = 0x72,
     SVM_EXIT_IRET = 0x74,
     SVM_EXIT_INVD = 0x76,
-    SVM_EXIT_PAUSE = 0x77,
     SVM_EXIT_HLT = 0x78,
     SVM_EXIT_IOIO = 0x7b,
     SVM_EXIT_MSR = 0x7c,
     SVM_EXIT_SHUTDOWN = 0x7f,
-    SVM_EXIT_VMRUN = 0x80,
     SVM_EXIT_VMMCALL = 0x81,
     SVM_EXIT_WBINVD = 0x89,
     SVM_EXIT_XSETBV = 0x8d,
@@ -135,11 +126,9 @@ enum : u64 { // exit_code
 // exit_info1 of an I/O instruction
 #define SVM_IO_IN BIT(0)
 #define SVM_IO_STRING BIT(2)
-#define SVM_IO_REP BIT(3)
 #define SVM_IO_SIZE BITS(6, 4) // one of them is set: 1, 2 or 4 bytes
 #define SVM_IO_PORT BITS(31, 16)
 // exit_info1 of a nested page fault
-#define SVM_NPF_PRESENT BIT(0)
 #define SVM_NPF_WRITE BIT(1)
 #define SVM_NPF_FETCH BIT(4)
 #define SVM_NPF_WALK BIT(33) // while the CPU walked the guest's page tables

@@ -33,7 +33,6 @@ enum : u32 {
     MSR_APIC_BASE = 0x1b,
     MSR_FEATURE_CONTROL = 0x3a,
     MSR_TSC_ADJUST = 0x3b,
-    MSR_SPEC_CTRL = 0x48,
     MSR_UCODE_REV = 0x8b,
     MSR_MTRR_CAP = 0xfe,
     MSR_SYSENTER_CS = 0x174,
@@ -45,7 +44,6 @@ enum : u32 {
     MSR_MTRR_DEF_TYPE = 0x2ff,
     MSR_TSC_DEADLINE = 0x6e0,
     MSR_X2APIC = 0x800, // + register / 16
-    MSR_XSS = 0xda0,
     MSR_EFER = 0xc0000080,
     MSR_STAR = 0xc0000081,
     MSR_LSTAR = 0xc0000082,
@@ -64,9 +62,7 @@ enum : u32 {
 #define EFER_LMA BIT(10)
 #define EFER_NXE BIT(11)
 #define EFER_SVME BIT(12)
-#define EFER_FFXSR BIT(14)
 
-#define APIC_BASE_BSP BIT(8)
 #define APIC_BASE_X2APIC BIT(10)
 #define APIC_BASE_ENABLE BIT(11)
 #define APIC_BASE_ADDRESS BITS(51, 12)
@@ -84,19 +80,15 @@ static inline void msr_write(u32 nr, u64 v) {
 
 // ── Control registers, flags ────────────────────────────────────────────────────────────────────────────────────────
 #define CR0_PE BIT(0)
-#define CR0_MP BIT(1)
 #define CR0_EM BIT(2)
 #define CR0_TS BIT(3)
 #define CR0_ET BIT(4)
 #define CR0_NE BIT(5)
 #define CR0_WP BIT(16)
-#define CR0_AM BIT(18)
 #define CR0_NW BIT(29)
 #define CR0_CD BIT(30)
 #define CR0_PG BIT(31)
 
-#define CR4_TSD BIT(2)
-#define CR4_DE BIT(3)
 #define CR4_PSE BIT(4)
 #define CR4_PAE BIT(5)
 #define CR4_MCE BIT(6)
@@ -104,7 +96,6 @@ static inline void msr_write(u32 nr, u64 v) {
 #define CR4_OSFXSR BIT(9)
 #define CR4_OSXMMEXCPT BIT(10)
 #define CR4_UMIP BIT(11)
-#define CR4_LA57 BIT(12)
 #define CR4_VMXE BIT(13)
 #define CR4_FSGSBASE BIT(16)
 #define CR4_PCIDE BIT(17)
@@ -112,9 +103,7 @@ static inline void msr_write(u32 nr, u64 v) {
 #define CR4_SMEP BIT(20)
 #define CR4_SMAP BIT(21)
 
-#define RFLAGS_CF BIT(0)
 #define RFLAGS_FIXED BIT(1) // always set
-#define RFLAGS_ZF BIT(6)
 #define RFLAGS_TF BIT(8)
 #define RFLAGS_IF BIT(9)
 #define RFLAGS_DF BIT(10)
@@ -180,14 +169,11 @@ enum : u32 {
 #define CPUID_1_ECX_HYPERVISOR BIT(31)
 // Of CPUID_FEATURES_7.
 #define CPUID_7_EBX_SMEP BIT(7)
-#define CPUID_7_EBX_ERMS BIT(9)
-#define CPUID_7_EBX_RDSEED BIT(18)
 #define CPUID_7_EBX_SMAP BIT(20)
 // Of CPUID_EXT_FEATURES.
 #define CPUID_EXT1_ECX_SVM BIT(2)
 #define CPUID_EXT1_EDX_NX BIT(20)
 #define CPUID_EXT1_EDX_1GIB BIT(26)
-#define CPUID_EXT1_EDX_LM BIT(29)
 // Of CPUID_EXT_POWER.
 #define CPUID_EXT7_EDX_INVARIANT_TSC BIT(8)
 

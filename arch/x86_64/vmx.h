@@ -14,7 +14,6 @@ enum : u32 { // MSRs
     MSR_VMX_CR0_FIXED0 = 0x486,
     MSR_VMX_CR0_FIXED1 = 0x487,
     MSR_VMX_CR4_FIXED0 = 0x488,
-    MSR_VMX_CR4_FIXED1 = 0x489,
     MSR_VMX_PROC2 = 0x48b,
     MSR_VMX_EPT_VPID_CAP = 0x48c,
     MSR_VMX_TRUE_PIN = 0x48d, // then those of PROC, EXIT and ENTRY
@@ -31,9 +30,7 @@ enum : u32 { // MSRs
 enum : u32 { // fields
     VMCS_VPID = 0x0000,
     VMCS_GUEST_ES = 0x0800, // selectors: ES CS SS DS FS GS LDTR TR, 2 apart
-    VMCS_GUEST_LDTR = 0x080c,
-    VMCS_GUEST_TR = 0x080e,
-    VMCS_HOST_ES = 0x0c00, // ES CS SS DS FS GS TR
+    VMCS_HOST_ES = 0x0c00,  // ES CS SS DS FS GS TR
     VMCS_HOST_CS = 0x0c02,
     VMCS_HOST_SS = 0x0c04,
     VMCS_HOST_DS = 0x0c06,
@@ -64,7 +61,6 @@ enum : u32 { // fields
     VMCS_ENTRY_LOAD_MSRS = 0x4014,
     VMCS_ENTRY_EVENT = 0x4016,
     VMCS_ENTRY_ERROR = 0x4018,
-    VMCS_ENTRY_LENGTH = 0x401a,
     VMCS_PROC2 = 0x401e,
     VMCS_INSTRUCTION_ERROR = 0x4400,
     VMCS_EXIT_REASON = 0x4402,
@@ -163,7 +159,6 @@ enum : u32 {            // exit reasons
     VMX_EXIT_IO = 30,
     VMX_EXIT_RDMSR = 31,
     VMX_EXIT_WRMSR = 32,
-    VMX_EXIT_INVALID_STATE = 33,
     VMX_EXIT_EPT = 48,
     VMX_EXIT_WBINVD = 54,
     VMX_EXIT_XSETBV = 55,

@@ -35,17 +35,12 @@ extern struct x86_features features;
 
 // ── The local APIC ──────────────────────────────────────────────────────────────────────────────────────────────────
 enum {
-    LAPIC_ID = 0x20,
     LAPIC_VERSION = 0x30,
     LAPIC_TPR = 0x80,
     LAPIC_EOI = 0xb0,
-    LAPIC_LDR = 0xd0,
-    LAPIC_DFR = 0xe0,
     LAPIC_SVR = 0xf0,
     LAPIC_ISR = 0x100,
-    LAPIC_IRR = 0x200,
     LAPIC_ESR = 0x280,
-    LAPIC_LVT_CMCI = 0x2f0,
     LAPIC_ICR = 0x300,
     LAPIC_ICR_HIGH = 0x310,
     LAPIC_LVT_TIMER = 0x320,
