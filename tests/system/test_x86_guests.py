@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Guests of an x86_64 machine that are not Linux, by every boot protocol, and one with memory above 4 GiB."""
 
+import os
 import re
+import subprocess
 import time
 
 import machine
@@ -84,3 +86,15 @@ def test_Linux_has_all_its_memory_below_the_hole_and_above_4_GiB(boot):
     fill = files % "{ echo $i; dd if=/dev/zero bs=1M count=30 2>/dev/null; } >/tmp/f$i || break"
     check = files % "read number </tmp/f$i; [ $number = $i ] || break"
     assert m.run(f"mount -t tmpfs -o size=4g tmpfs /tmp && {fill}; {check}; echo $i", 240) == (0, "110")
+
+
+def test_the_kernel_in_the_documentation_says_hello_and_powers_off(boot, tmp_path):
+    with open(os.path.join(machine.ROOT, "docs", "getting-started.md"), encoding="utf-8") as file:
+        page = file.read()
+    script = page[page.index("And for x86_64.") :].split("```shell\n")[1].split("```")[0]
+    made, run = script.rstrip("\n").rsplit("\n", 1)
+    assert run == "../../bulkhead run --arch x86_64 -C . hello.toml"
+    subprocess.run(["sh", "-eu", "-c", made], cwd=tmp_path, check=True, timeout=60)
+    m = boot([toml("hello", "hello.elf", memory="2M")], files={"hello.elf": (tmp_path / "hello.elf").read_bytes()})
+    m.wait_all([r"hello +\| Hello, I am VM 1", r"hello: stopped: powered off by the guest"], 60)
+    assert m.wait_end(30) == 0
