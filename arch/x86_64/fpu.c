@@ -12,6 +12,7 @@
 enum {
     XSAVE_FCW = 0, // bytes into the area
     XSAVE_MXCSR = 24,
+    XSAVE_STATE = 512, // XSTATE_BV
     FCW_RESET = 0x37f,
     MXCSR_RESET = 0x1f80,
     XSAVE_ORDER = 0,
@@ -94,8 +95,23 @@ void fpu_load(struct vcpu *v) {
     xcr0_write(a->xcr0);
 }
 
+// XSAVE of most CPUs, though it need not, tells that the x87 registers are as FNINIT leaves them, and XRSTOR then loads
+// nothing. QEMU's never does (10.0); and its XRSTOR of x87 registers changes flags of its first CPU, whichever CPU
+// executes it, without a lock (cpu_clear_ignne). If the first CPU enters or leaves a guest at that moment, it goes on
+// with the wrong page tables: a triple fault, of ours or of the guest. So what can be spared is spared here.
+static void x87_forget_initial(u8 *area) {
+    const u64 *words = (const u64 *)area;
+    u64 any = words[0] ^ FCW_RESET; // FCW, FSW, FTW, opcode
+    any |= words[1] | words[2];     // the pointers; MXCSR is in words[3]
+    for (u32 i = 4; i < 4 + 16; i++)
+        any |= words[i];
+    if (!any)
+        *(u64 *)(area + XSAVE_STATE) &= ~XCR0_X87;
+}
+
 void fpu_save(struct vcpu *v) {
     xcr0_write(xcr0_mask); // also what the guest has switched off for now
     __asm__ volatile("xsave64 (%0)" ::"r"(v->arch.extended), "a"((u32)xcr0_mask), "d"((u32)(xcr0_mask >> 32))
                      : "memory");
+    x87_forget_initial(v->arch.extended);
 }
