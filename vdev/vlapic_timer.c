@@ -109,8 +109,19 @@ void vlapic_timer_divide_write(struct vlapic *l, u32 value) {
     timer_arm(&l->timer, l->end_ns);
 }
 
-// A change to or from the deadline mode disarms.
+static bool is_due(const struct vlapic *l) {
+    if (mode(l) == LVT_DEADLINE)
+        return l->tsc_deadline && l->tsc_deadline <= guest_tsc(l);
+    return l->end_ns && l->end_ns <= arch_now_ns();
+}
+
+// What has come due did so under the settings of that time, also if our own timer is late. A change to or from the
+// deadline mode disarms.
 void vlapic_timer_mode_changes(struct vlapic *l, u32 lvt) {
+    if (is_due(l)) {
+        timer_cancel(&l->timer);
+        fired(&l->timer);
+    }
     if (((l->lvt[LVT_TIMER] ^ lvt) & LVT_TIMER_MODE) &&
         (mode(l) == LVT_DEADLINE || (lvt & LVT_TIMER_MODE) == LVT_DEADLINE)) {
         vlapic_timer_stop(l);

@@ -444,6 +444,24 @@ static void what_concerns_others_is_left_to_the_core(void **state) {
 }
 
 // ── The timer ───────────────────────────────────────────────────────────────────────────────────────────────────────
+static void what_came_due_while_masked_stays_unsaid_though_our_own_timer_is_late(void **state) {
+    (void)state;
+    put(DIVIDE, BY_1);
+    put(LVT_TIMER, 0x10031);
+    put(INITIAL, 1000);
+    cpu_self()->arch.timer_deadline_ns = 0; // the machine's alarm does not come yet
+    host_advance(2000);
+    put(LVT_TIMER, 0x31);
+    timer_expire();
+    assert_int_equal(next(0), -1);
+    put(INITIAL, 1000);
+    cpu_self()->arch.timer_deadline_ns = 0;
+    host_advance(2000);
+    put(LVT_TIMER, 0x10031);
+    timer_expire();
+    take(0, 0x31); // and what was not masked then is said
+}
+
 static void a_one_shot_timer_counts_down_and_fires_once(void **state) {
     (void)state;
     put(DIVIDE, BY_1);
@@ -645,6 +663,7 @@ int main(void) {
         T(x2apic_msrs_fault_on_what_is_reserved),
         T(self_ipi_register_posts),
         T(what_concerns_others_is_left_to_the_core),
+        T(what_came_due_while_masked_stays_unsaid_though_our_own_timer_is_late),
         T(a_one_shot_timer_counts_down_and_fires_once),
         T(the_divider_divides),
         T(a_periodic_timer_goes_on),
