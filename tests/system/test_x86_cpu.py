@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """What an x86_64 guest has of its CPU."""
 
-import pytest
-from machine import ARCH, linux, toml
+import re
 
-pytestmark = pytest.mark.skipif(ARCH != "x86_64", reason="the clock of KVM")
+import pytest
+from machine import ARCH, BOARD, linux, tiny, toml
+
+pytestmark = pytest.mark.skipif(ARCH != "x86_64", reason="CPUs of x86_64")
 
 
 @pytest.mark.parametrize("cpus", [1, 2])
@@ -23,3 +25,11 @@ def test_a_boot_sector_begins_in_real_mode_where_its_first_byte_is(boot):
     sector = (code + b"sixteen bits at 7c00\r\n\0").ljust(510, b"\0") + b"\x55\xaa"
     m = boot([toml("sector", "sector.img", boot='protocol = "raw"\nload = 0x7c00')], files={"sector.img": sector})
     m.wait(r"sector +\| sixteen bits at 7c00")
+
+
+def test_each_IPI_comes_once_though_all_CPUs_take_turns_on_one_thread(boot):
+    names = ("one", "two", "three")
+    m = boot([tiny(name, "storm", cpus=2) for name in names], board=f"{BOARD} -accel tcg,thread=single")
+    m.wait_all([rf"{name} +\| \d+ passed, \d+ failed" for name in names], 120)
+    failures = re.findall(r"[\w-]+ +\| FAIL .*", m.seen())
+    assert not failures, "\n".join(failures)
