@@ -110,6 +110,26 @@ void tally_end(const char *name) {
         fail(name, "%u of %u, first at %x: fault %x", accesses.wrong, accesses.tried, accesses.at, accesses.came);
 }
 
+static struct {
+    u64 taken, wrong, came, wanted; // the last two of the first that was wrong
+    const char *first;
+} steps;
+
+void step(const char *what, u64 came, u64 wanted) {
+    steps.taken++;
+    if (came == wanted || steps.wrong++ != 0)
+        return;
+    steps.first = what;
+    steps.came = came;
+    steps.wanted = wanted;
+}
+
+void steps_end(const char *name) {
+    CHECK(name, steps.wrong == 0, "CPU %u: %u of %u steps, first '%s': %x, not %x", cpu_index(), steps.wrong,
+          steps.taken, steps.first, steps.came, steps.wanted);
+    steps.taken = steps.wrong = 0;
+}
+
 void guest_end(void) {
     if (passed + failed > 0)
         say("%u passed, %u failed\n", (u64)passed, (u64)failed);

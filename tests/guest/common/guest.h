@@ -40,6 +40,10 @@ void tally_begin(void);
 void tally(u64 at, bool right, u64 came);
 void tally_value(u64 at, bool right, u64 came, u64 wanted);
 void tally_end(const char *name);
+// One verdict on many steps of one CPU's: it says how many went wrong, and of the first one which, and what came
+// instead.
+void step(const char *what, u64 came, u64 wanted);
+void steps_end(const char *name);
 // The totals, then off.
 [[noreturn]] void guest_end(void);
 // Waits at most that long for *value to reach `least`. True: it did.

@@ -80,7 +80,7 @@ static void watchpoints(u64 cpu) {
     CHECK("a_watchpoint_taken_away_is_gone", trap.count == 0, "CPU %u: %u traps", cpu, trap.count);
 }
 
-static void step(u64 cpu) {
+static void single_steps(u64 cpu) {
     u64 steps = 0;
     write_sysreg(oslar_el1, 0);
     static u64 expected;
@@ -108,7 +108,7 @@ static void step(u64 cpu) {
 static void all(u64 cpu) {
     breakpoints(cpu);
     watchpoints(cpu);
-    step(cpu);
+    single_steps(cpu);
 }
 
 void secondary_main(u64 context) {

@@ -68,24 +68,6 @@ static u64 peek(void) {
     return icc_read(ICC_HPPIR);
 }
 
-static u64 results[16];
-static u32 steps, bad;
-static const char *at_step;
-
-static void step(const char *what, u64 got, u64 want) {
-    steps++;
-    if (got == want || bad++ != 0)
-        return;
-    at_step = what;
-    results[0] = got;
-    results[1] = want;
-}
-static void verdict(const char *name) {
-    CHECK(name, bad == 0, "CPU %u: %u of %u steps, first '%s': %x, not %x", self, (u64)bad, (u64)steps, at_step,
-          results[0], results[1]);
-    steps = bad = 0;
-}
-
 static void end(u32 intid) {
     icc_write(ICC_EOIR, intid);
 }
@@ -122,7 +104,7 @@ static void cycle(u32 intid, const char *name) {
     set(intid, 0x380);
     step("deactivated while it runs", state(intid), 0);
     end(intid);
-    verdict(name);
+    steps_end(name);
 }
 
 static void modes(u32 intid) {
@@ -141,7 +123,7 @@ static void modes(u32 intid) {
     icc_write(ICC_DIR, intid);
     step("over", state(intid), 0);
     icc_write(ICC_CTLR, icc_read(ICC_CTLR) & ~2ull);
-    verdict("priority_drop_and_deactivation_apart");
+    steps_end("priority_drop_and_deactivation_apart");
 }
 
 static void preemption(void) {
@@ -187,7 +169,7 @@ static void preemption(void) {
     write32(group, read32(group) | 1u << SPI % 32);
     step("of ours again", ack(), SPI);
     end(SPI);
-    verdict("preemption_masks_and_groups");
+    steps_end("preemption_masks_and_groups");
 }
 
 // The timer's level comes again for as long as it is asserted.
@@ -244,7 +226,7 @@ static void levels(u32 ppi) {
     }
     set(ppi, 0x180);
     set(PPI_CNTP, 0x180);
-    verdict("a_level_comes_again_until_it_is_taken_away");
+    steps_end("a_level_comes_again_until_it_is_taken_away");
 }
 
 static void prepare(u32 intid) {
@@ -273,7 +255,7 @@ static void lives(void) {
     step("no longer pending", state(SPI), 1);
     end(SPI);
     step("only once", peek(), NONE);
-    verdict("a_level_without_a_line_pends_once");
+    steps_end("a_level_without_a_line_pends_once");
     gic_disable(SPI);
     gic_disable(OTHER);
 }
@@ -346,7 +328,7 @@ static void settings(void) {
     step("and pends", ack(), PPI_CNTV);
     write_sysreg(cntv_ctl_el0, 0);
     end(PPI_CNTV);
-    verdict("timer_settings");
+    steps_end("timer_settings");
 }
 
 void secondary_main(u64 context) {

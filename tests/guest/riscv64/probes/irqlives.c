@@ -8,24 +8,6 @@ static u64 cpus, self;
 static volatile u64 finished[CPUS_MAX], fired[CPUS_MAX], early[CPUS_MAX], latest[CPUS_MAX];
 static volatile u64 timers_go;
 
-static u64 result, wanted;
-static u32 steps, bad;
-static const char *at_step;
-
-static void step(const char *what, u64 got, u64 want) {
-    steps++;
-    if (got == want || bad++ != 0)
-        return;
-    at_step = what;
-    result = got;
-    wanted = want;
-}
-static void verdict(const char *name) {
-    CHECK(name, bad == 0, "hart %u: %u of %u steps, first '%s': %x, not %x", self, (u64)bad, (u64)steps, at_step,
-          result, wanted);
-    steps = bad = 0;
-}
-
 static u64 external(void) {
     return csr_read(sip) >> SEI & 1;
 }
@@ -99,7 +81,7 @@ static void plic_cycle(void) {
     uart_down();
     complete(UART_IRQ);
     step("at rest again", source_pending(UART_IRQ) | external() << 1, 0);
-    verdict("life_of_a_source");
+    steps_end("life_of_a_source");
 }
 
 static void plic_priorities(void) {
@@ -138,7 +120,7 @@ static void plic_priorities(void) {
     uart_down();
     complete(UART_IRQ);
     priority(RTC_IRQ, 1);
-    verdict("priorities_and_thresholds");
+    steps_end("priorities_and_thresholds");
 }
 
 static void plic_contexts(void) {
@@ -166,7 +148,7 @@ static void plic_contexts(void) {
     source_enable(self, UART_IRQ, false);
     source_enable(self, RTC_IRQ, false);
     step("at rest", external(), 0);
-    verdict("contexts_share_a_source");
+    steps_end("contexts_share_a_source");
 }
 
 // ── APLIC and IMSIC ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -228,7 +210,7 @@ static void aplic_cycle(void) {
     aplic(DOMAINCFG, 1 << 8);
     step("the domain is on", take(), UART_IRQ);
     uart_down();
-    verdict("life_of_a_level");
+    steps_end("life_of_a_level");
 }
 
 static void aplic_modes(void) {
@@ -270,7 +252,7 @@ static void aplic_modes(void) {
     step("a message made by hand", take(), 202);
     mode(OFF);
     uart_down();
-    verdict("modes_and_targets_of_a_source");
+    steps_end("modes_and_targets_of_a_source");
 }
 
 static void file(void) {
@@ -305,7 +287,7 @@ static void file(void) {
     step("identities that are not there", external() | file_claim() << 1, 0);
     write32(here, IDENTITIES);
     step("the last identity", take(), IDENTITIES);
-    verdict("an_interrupt_files_identities_and_thresholds");
+    steps_end("an_interrupt_files_identities_and_thresholds");
 }
 
 static void lives(void) {
@@ -385,7 +367,7 @@ static void settings(bool by_csr) {
     wait_for_interrupt(); // pending: returns at once
     arm(~0ull, by_csr);
     step("gone", timer_up(), 0);
-    verdict(by_csr ? "timer_settings_by_stimecmp" : "timer_settings_by_calls");
+    steps_end(by_csr ? "timer_settings_by_stimecmp" : "timer_settings_by_calls");
 }
 
 void secondary_main(u64 context) {

@@ -7,25 +7,6 @@ enum { TIMERS = 32, LOG = 16, SPINS = 100000000, IOAPIC_LEVEL = 1 << 15, REMOTE_
 static u64 cpus, self;
 static volatile u64 finished[CPUS_MAX], timers_go, fired[CPUS_MAX], early[CPUS_MAX], latest[CPUS_MAX];
 
-// ── Steps ───────────────────────────────────────────────────────────────────────────────────────────────────────────
-static u64 steps, wrong, wrong_got, wrong_want;
-static const char *wrong_at;
-
-static void step(const char *what, u64 got, u64 want) {
-    steps++;
-    if (got == want || wrong++ != 0)
-        return;
-    wrong_at = what;
-    wrong_got = got;
-    wrong_want = want;
-}
-
-static void verdict(const char *name) {
-    CHECK(name, wrong == 0, "CPU %u: %u of %u steps, first \"%s\": %x, not %x", self, wrong, steps, wrong_at, wrong_got,
-          wrong_want);
-    steps = wrong = 0;
-}
-
 // ── NMIs ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 extern char vectors[];
 static volatile u64 nmis, nmi_within, steps_seen, nmis_at_step;
@@ -131,7 +112,7 @@ static void nmi_lives(void) {
     step("with TF", nmi[1].rflags & RFLAGS_TF, RFLAGS_TF);
     step("then there is one step", steps_seen, 1);
     trap_hook = nullptr;
-    verdict("NMIs_are_blocked_until_IRET_and_come_right_behind_it");
+    steps_end("NMIs_are_blocked_until_IRET_and_come_right_behind_it");
 }
 
 // ── Requests and priorities ─────────────────────────────────────────────────────────────────────────────────────────
@@ -203,7 +184,7 @@ static void requests(void) {
     step("the one below last", taken[4].vector, 0x52);
     apic_eoi(); // of nothing
     step("at rest again", apic_read(APIC_PPR), 0);
-    verdict("requests_services_and_ends");
+    steps_end("requests_services_and_ends");
     count = 0;
     apic_write(APIC_TPR, 0x60);
     send(0x6f);
@@ -222,7 +203,7 @@ static void requests(void) {
     SET_CR(cr8, 0);
     let_in();
     step("nothing holds back", count, 2);
-    verdict("task_priorities");
+    steps_end("task_priorities");
 }
 
 // What an APIC says of vectors that are none, and does when software switches it off.
@@ -250,7 +231,7 @@ static void errors(void) {
     send(0x61);
     let_in();
     step("on", count, 1);
-    verdict("errors_and_an_APIC_that_is_off");
+    steps_end("errors_and_an_APIC_that_is_off");
 }
 
 static void x2apic_registers(void) {
@@ -273,7 +254,7 @@ static void x2apic_registers(void) {
     step("back to an xAPIC only by way of off", wrmsr_safe(MSR_APIC_BASE, rdmsr(MSR_APIC_BASE) & ~0x400ull), false);
     step("the page is not there", read32(LAPIC + APIC_VERSION), 0xffffffff);
     trap.count = 0;
-    verdict("registers_of_an_x2APIC");
+    steps_end("registers_of_an_x2APIC");
 }
 
 // ── The IOAPIC ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -344,7 +325,7 @@ static void pins(void) {
     step("nobody's", came(), 0);
     line(false);
     ioapic_route(PIN_COM1, LVT_MASKED, 0);
-    verdict("edges_and_levels_of_a_pin");
+    steps_end("edges_and_levels_of_a_pin");
 }
 
 // ── The timer ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -393,7 +374,7 @@ static void settings(void) {
         ;
     step("a TSC that is set has the deadline come", come, 1);
     wrmsr(MSR_TSC, now() - far + (end - ticks_of_ms(2)));
-    verdict("settings_of_the_timer");
+    steps_end("settings_of_the_timer");
 }
 
 static void on_timer(u32 vector) {
@@ -536,7 +517,7 @@ static void ways(enum way way, const char *name) {
             ;
     irq_hook = nullptr;
     self = 0;
-    verdict(name);
+    steps_end(name);
 }
 
 // ── NMIs between CPUs ───────────────────────────────────────────────────────────────────────────────────────────────
@@ -614,7 +595,7 @@ static void nmi_ways(void) {
         while (cpu_status(cpu) != 1)
             ;
     trap_hook = nullptr;
-    verdict("NMIs_come_to_CPUs_whatever_they_do");
+    steps_end("NMIs_come_to_CPUs_whatever_they_do");
 }
 
 static void listen(enum way way) {
