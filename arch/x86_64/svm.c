@@ -10,9 +10,8 @@
 
 // What the CPUs have beyond nested paging; the emulators and the oldest ones have none of it.
 static struct {
-    bool next_rip;   // where the instruction that came out ends
-    bool event_once; // an injected interrupt comes once, and not twice
-    bool assists;    // the bytes of an instruction that faulted, operands of some others
+    bool next_rip; // where the instruction that came out ends
+    bool assists;  // the bytes of an instruction that faulted, operands of some others
     bool flush_by_asid;
     u32 asids;
     u64 iopm, msrpm; // one of each for all: every port comes out, and every MSR but those in the VMCB
@@ -46,9 +45,6 @@ const char *svm_unusable(void) {
     if (c.ebx < 2)
         return "the CPU's SVM has no address space identifiers";
     svm.next_rip = c.edx & SVM_FEATURE_NRIP;
-    // QEMU (10.0), the CPU without NRIP save that one meets, delivers an injected interrupt once more if its thread is
-    // asked to pause right behind VMRUN. It takes a virtual one rightly; Bochs, which has NRIP save, takes that late.
-    svm.event_once = svm.next_rip;
     svm.assists = c.edx & SVM_FEATURE_DECODE_ASSISTS;
     svm.flush_by_asid = c.edx & SVM_FEATURE_FLUSH_BY_ASID;
     svm.asids = c.ebx;
@@ -233,6 +229,9 @@ static void mode(struct vcpu *v, struct x86_mode *out) {
 // given to the CPU as a virtual one (V_IRQ), which it takes as soon as it can: no exit for an interrupt window. The TPR
 // is looked at here and not by the CPU (V_IGN_TPR), so that V_IRQ goes out for one reason only: the interrupt was
 // taken. So while one is pending the guest's changes of CR8 come out.
+//
+// QEMU (10.0), the CPU without NRIP save that one meets, delivers an injected interrupt once more if its thread is
+// asked to pause right behind VMRUN. It takes a virtual one rightly; Bochs, which has NRIP save, takes that late.
 [[gnu::noinline]] static u64 interrupts_in(struct vcpu *v, struct vmcb *c) {
     struct vlapic *l = vlapic_of(v);
     struct arch_vcpu *a = &v->arch;
@@ -241,7 +240,7 @@ static void mode(struct vcpu *v, struct x86_mode *out) {
     s32 vector = vlapic_deliverable(l);
     bool open = (c->rflags & RFLAGS_IF) && (!(c->shadow & SVM_SHADOW) || (a->work & X86_WORK_STEP));
     bool single_step = (a->work & X86_WORK_STEP) && (c->rflags & RFLAGS_TF); // #DB comes first
-    if (vector >= 0 && svm.event_once && open && !single_step && !(a->event & EVENT_VALID)) {
+    if (vector >= 0 && svm.next_rip && open && !single_step && !(a->event & EVENT_VALID)) {
         vlapic_accept(l, (u32)vector);
         a->event = EVENT_VALID | (u64)vector;
         a->work |= X86_WORK_EVENT;
