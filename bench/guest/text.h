@@ -4,7 +4,8 @@
 
 #include <stdint.h>
 
-void put_char(char c); // the machine's
+void put_char(char c);             // the machine's
+[[noreturn]] void power_off(void); // and how it ends
 
 static inline void put(const char *text) {
     for (; *text; text++)
@@ -44,4 +45,13 @@ static inline bool is(const char *word, const char *name) {
         if (*word != *name)
             return false;
     return *word == 0 || *word == ' ';
+}
+
+static inline void check(bool ok, const char *what) {
+    if (ok)
+        return;
+    put("bench failed: ");
+    put(what);
+    put("\r\n");
+    power_off();
 }

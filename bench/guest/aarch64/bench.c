@@ -94,7 +94,7 @@ static void put_row(const char *name, u32 count) {
     put("\r\n");
 }
 
-[[noreturn]] static void power_off(void) {
+[[noreturn]] void power_off(void) {
     put("bench end\r\n");
     hvc(PSCI_SYSTEM_OFF, 0, 0, 0);
     for (;;)
@@ -249,10 +249,7 @@ void secondary_main(u64 context, u64 when) {
 
 static void second_start(enum second_does what) {
     second_when = 0;
-    if (hvc(PSCI_CPU_ON, 1, (uintptr_t)secondary_entry, what) != 0) {
-        put("bench failed: CPU_ON\r\n");
-        power_off();
-    }
+    check(hvc(PSCI_CPU_ON, 1, (uintptr_t)secondary_entry, what) == 0, "CPU_ON");
 }
 
 static void second_wait_off(void) {

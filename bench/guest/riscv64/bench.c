@@ -100,20 +100,11 @@ void put_char(char c) {
     mmio_write8(UART, (u8)c);
 }
 
-[[noreturn]] static void power_off(void) {
+[[noreturn]] void power_off(void) {
     put("bench end\r\n");
     (void)sbi(SBI_SRST, 0, SRST_SHUTDOWN, 0, 0);
     for (;;)
         ;
-}
-
-static void check(bool ok, const char *what) {
-    if (ok)
-        return;
-    put("bench failed: ");
-    put(what);
-    put("\r\n");
-    power_off();
 }
 
 // ── Interrupts ──────────────────────────────────────────────────────────────────────────────────────────────────────

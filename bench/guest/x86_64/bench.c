@@ -88,20 +88,11 @@ void put_char(char c) {
     out8(COM1, (u8)c);
 }
 
-[[noreturn]] static void power_off(void) {
+[[noreturn]] void power_off(void) {
     put("bench end\r\n");
     out8(PORT_SLEEP, 5 << 2 | 1 << 5);
     for (;;)
         ;
-}
-
-static void check(bool ok, const char *what) {
-    if (ok)
-        return;
-    put("bench failed: ");
-    put(what);
-    put("\r\n");
-    power_off();
 }
 
 // ── Interrupts ──────────────────────────────────────────────────────────────────────────────────────────────────────
