@@ -7,6 +7,7 @@
 #include "bus.h"
 #include "irqchip.h"
 #include "lock.h"
+#include "mc146818.h"
 #include "page.h"
 #include "pc_map.h"
 #include "timer.h"
@@ -19,43 +20,12 @@ enum {
     INDEX = 0,
     DATA = 1,
     CELLS = 128,
-    SECONDS = 0,
-    SECONDS_ALARM,
-    MINUTES,
-    MINUTES_ALARM,
-    HOURS,
-    HOURS_ALARM,
-    WEEKDAY,
-    DAY,
-    MONTH,
-    YEAR,
-    REG_A,
-    REG_B,
-    REG_C,
-    REG_D,
     BASE_MEMORY = 0x15,     // KiB below 1 MiB, 16 bits
     EXTENDED_MEMORY = 0x17, // KiB from 1 MiB on, 16 bits, which end at 64 MiB; again at 0x30
     EXTENDED_AGAIN = 0x30,
-    CENTURY = 0x32,
     LOW_MEMORY = 0x34,  // units of 64 KiB from 16 MiB to the hole, 16 bits
     HIGH_MEMORY = 0x5b, // units of 64 KiB from 4 GiB on, 24 bits
     MEMORY_UNIT = 64 << 10,
-};
-
-enum : u8 {
-    A_UPDATING = 0x80,
-    A_RATE = 0x0f,
-    A_RESET = 0x26, // 32.768 kHz, 1.024 kHz
-    B_SET = 0x80,
-    B_PERIODIC = 0x40,
-    B_ALARM = 0x20,
-    B_UPDATE = 0x10, // flags of register C are where their enables are
-    B_BINARY = 0x04,
-    B_24_HOURS = 0x02,
-    C_REQUEST = 0x80,
-    D_VALID = 0x80,
-    HOUR_PM = 0x80,
-    ALARM_ANY = 0xc0,
 };
 
 static const u64 NS = 1000000000;
@@ -79,19 +49,13 @@ static u8 encode(const struct vcmos *c, u32 v) {
 }
 
 static u32 decode(const struct vcmos *c, u8 v) {
-    return c->cells[REG_B] & B_BINARY ? v : (v >> 4) * 10u + (v & 0xf);
+    return mc146818_number(v, c->cells[REG_B]);
 }
 
 static u8 encode_hour(const struct vcmos *c, u32 hour) {
     if (c->cells[REG_B] & B_24_HOURS)
         return encode(c, hour);
     return encode(c, hour % 12 ? hour % 12 : 12) | (hour >= 12 ? HOUR_PM : 0);
-}
-
-static u32 decode_hour(const struct vcmos *c, u8 v) {
-    if (c->cells[REG_B] & B_24_HOURS)
-        return decode(c, v);
-    return decode(c, v & (u8)~HOUR_PM) % 12 + (v & HOUR_PM ? 12 : 0);
 }
 
 static u64 seconds_now(const struct vcmos *c) {
@@ -119,7 +83,7 @@ static void cells_take(struct vcmos *c) {
     const struct date d = {
         .second = decode(c, c->cells[SECONDS]),
         .minute = decode(c, c->cells[MINUTES]),
-        .hour = decode_hour(c, c->cells[HOURS]),
+        .hour = mc146818_hour(c->cells[HOURS], c->cells[REG_B]),
         .day = decode(c, c->cells[DAY]),
         .month = decode(c, c->cells[MONTH]),
         .year = century * 100 + year,

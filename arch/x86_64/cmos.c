@@ -1,24 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // The machine's MC146818 clock, looked at once at boot.
+#include "mc146818.h"
 #include "wallclock.h"
 #include "x86_64.h"
 
 enum {
     CMOS_INDEX = 0x70,
     CMOS_DATA = 0x71,
-    SECONDS = 0x00,
-    MINUTES = 0x02,
-    HOURS = 0x04,
-    DAY = 0x07,
-    MONTH = 0x08,
-    YEAR = 0x09,
-    REG_A = 0x0a,
-    REG_B = 0x0b,
-    CENTURY = 0x32, // where ACPI's FADT puts it by custom; what is wrong there does not matter
-    A_UPDATING = 0x80,
-    B_BINARY = 0x04,
-    B_24_HOURS = 0x02,
-    HOUR_PM = 0x80,
     LOOKS = 1 << 16, // an update takes 2 ms, a look 1 us or more
 };
 
@@ -27,23 +15,17 @@ static u8 cell(u8 index) {
     return port_in8(CMOS_DATA);
 }
 
-static u32 number(u8 v, u8 formats) {
-    return formats & B_BINARY ? v : (v >> 4) * 10u + (v & 0xf);
-}
-
 static struct date date_read(u8 formats) {
-    const u8 hour = cell(HOURS);
-    struct date d = {
-        .second = number(cell(SECONDS), formats),
-        .minute = number(cell(MINUTES), formats),
-        .hour = formats & B_24_HOURS ? number(hour, formats)
-                                     : number(hour & (u8)~HOUR_PM, formats) % 12 + (hour & HOUR_PM ? 12 : 0),
-        .day = number(cell(DAY), formats),
-        .month = number(cell(MONTH), formats),
+    // Where ACPI's FADT puts the century by custom; what is wrong there does not matter.
+    const u32 century = mc146818_number(cell(CENTURY), formats);
+    return (struct date){
+        .second = mc146818_number(cell(SECONDS), formats),
+        .minute = mc146818_number(cell(MINUTES), formats),
+        .hour = mc146818_hour(cell(HOURS), formats),
+        .day = mc146818_number(cell(DAY), formats),
+        .month = mc146818_number(cell(MONTH), formats),
+        .year = (century >= 20 && century < 25 ? century : 20) * 100 + mc146818_number(cell(YEAR), formats),
     };
-    const u32 century = number(cell(CENTURY), formats);
-    d.year = (century >= 20 && century < 25 ? century : 20) * 100 + number(cell(YEAR), formats);
-    return d;
 }
 
 static bool is_date(const struct date *d) {
