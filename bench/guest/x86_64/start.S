@@ -9,7 +9,7 @@
 #define STAYS       0x9000              // where `stays` is copied to
 #define MSR_EFER    0xc0000080
 
-#include "../../../tests/guest/x86_64/setup_header.h"
+#include "../../../tests/guest/x86_64/setup_header.inc"
     .globl  _start
 _start:
     nopl    MARK_FIRST(%rax)

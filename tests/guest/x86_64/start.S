@@ -17,7 +17,7 @@
 #define BEGAN_CS 16
 #define BEGAN_DATA 18
 
-#include "setup_header.h"
+#include "setup_header.inc"
     .global _start
 _start:
     mov     %cs, %r12d
