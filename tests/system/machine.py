@@ -263,6 +263,16 @@ class Machine:
         self.shell()
         return self.command(line, seconds)
 
+    def u_boot(self, name, start, size, serial):
+        """Attaches to U-Boot, and has it tell of its memory and of its console's registers."""
+        self.shell()
+        self.attach(name)
+        self.send("\r")
+        self.wait(r"=> ", 30)
+        self.send("bdinfo\r")
+        self.wait(rf"-> start += 0x0*{start}\s+-> size += 0x0*{size}\b", 30)
+        self.wait(rf"serial addr = 0x0*{serial}\b", 30)
+
     def attach(self, name):
         """From the shell to a VM's console."""
         self.send(f"console {name}\r")
