@@ -189,7 +189,11 @@ def run_calls_the_qemu_of_each_architecture(case):
         os.chmod(case.path(f"bin/qemu-system-{arch}"), 0o755)
         status, out, err = case.call("run", "--arch", arch, "-C", arch, "--image", "bulkhead.bin", "vms/a.toml")
         assert status == 0 and not err, err
-        assert out.splitlines()[:4] == [f"arg {arg}" for arg in ("-M", machine, "-cpu", cpu)], out
+        # All CPUs on one thread, for x86_64: unless the user knows better.
+        accel = ("-accel", "tcg,thread=single") if arch == "x86_64" else ()
+        assert out.splitlines()[: 4 + len(accel)] == [f"arg {arg}" for arg in ("-M", machine, *accel, "-cpu", cpu)], out
+        out = case.call("run", "--arch", arch, "-C", arch, "--image", "bulkhead.bin", "vms/a.toml", "--", "-accel", "kvm")[1]
+        assert out.count("arg -accel") == 1 and "arg -accel\narg kvm\n" in out, out
         out = case.call("run", "--print", "--arch", arch, "-C", arch, "vms/a.toml")[1]
         assert re.search(rf"^qemu-system-{arch} .* -kernel \S*/{arch}/bulkhead\.{image} ", out, re.MULTILINE), out
         status, _, err = case.call("run", "--arch", arch, "-C", "guests", "--image", "bulkhead.bin", "vms/a.toml")
