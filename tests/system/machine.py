@@ -31,6 +31,7 @@ class Arch(typing.NamedTuple):
     timer: str  # in a guest's /proc/interrupts
     console: str
     kernel: str
+    accel: str = "tcg"  # how QEMU executes it
 
 
 ARCHS = {
@@ -76,6 +77,8 @@ ARCHS = {
             ("microvm,pit=off,pic=off,rtc=off", "max", r"how fast this CPU's time stamp counter runs"),
         ),
         uart=0x3f8, timer="Local timer interrupts", console="ttyS0", kernel="debian/Image-cloud",
+        # All CPUs on one thread: tools/run.c.
+        accel="tcg,thread=single",
     ),
 }  # fmt: skip
 THIS = ARCHS[ARCH]
@@ -171,9 +174,9 @@ def bundle(vms, files=None):
 class Machine:
     """cpio: the initrd's bytes; None: no initrd. media: QEMU's arguments for what to boot from instead of our image."""
 
-    def __init__(self, folder, name, cpio, smp=2, memory="1G", cpu=CPU, append="", board=BOARD, media=None):
+    def __init__(self, folder, name, cpio, smp=2, memory="1G", cpu=CPU, append="", board=BOARD, media=None, accel=THIS.accel):
         self.prepare(name)
-        command = f"qemu-system-{ARCH} -M {board} -cpu {cpu} -smp {smp} -m {memory} -nic none -nographic -no-reboot".split()
+        command = f"qemu-system-{ARCH} -M {board} -accel {accel} -cpu {cpu} -smp {smp} -m {memory} -nic none -nographic -no-reboot".split()
         command += media or ["-kernel", IMAGE]
         if cpio is not None:
             path = os.path.join(folder, "bundle.cpio")
