@@ -15,7 +15,8 @@ from test_probes import pinned, up, verdicts  # pylint: disable=wrong-import-pos
 # All that ask something of the backend; the sweeps over the devices ask it of what both have in common.
 PROBES = ("calls", "code", "debug", "faults", "interrupts", "memory", "patches", "power", "pvclock", "rights", "state", "storm",
           "switches", "sysregs")  # fmt: skip
-# Bochs's SVM injects #DB without setting RF in the RFLAGS that it pushes: a breakpoint on an instruction comes again for ever.
+# Bochs (2.7 and 3.0) tells an intercepted #DB before it notes the reason in DR6 (exception(), cpu/exception.cc), and then forgets
+# it: the guest's handler finds an empty DR6. It has to be intercepted all the same, see EXCEPTIONS_OURS.
 LEFT_OUT = ((SVM, "debug"),)
 MAKER = {VMX: r"Intel\(R\)", SVM: "AMD"}
 # Where an entry, VMX's or SVM's, finds the guest's RFLAGS.IF clear, Bochs (2.7 and 3.0) leaves our interrupts masked until
@@ -41,7 +42,7 @@ def test_Linux_comes_to_its_shell(boot):
 @pytest.mark.parametrize("cpu", [VMX, SVM])
 def test_probes_pass(boot, cpu):
     names = [f"{program}-1" for program in PROBES if (cpu, program) not in LEFT_OUT]
-    m = up(boot, [pinned(name, name[:-2], 1, 1) for name in names], kind=Bochs, cpu=cpu)
+    m = up(boot, [pinned(name, name[:-2], 1, 1, first=0) for name in names], kind=Bochs, cpu=cpu)
     assert re.search(rf"Bulkhead .*{MAKER[cpu]}.*, 1 CPU", m.seen()), m.seen()
     for name in names:
         verdicts(m, name)
