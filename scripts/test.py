@@ -42,7 +42,7 @@ ALSO = {
         "lifecycle": "the_last_guests or idle_reboot or a_reset or a_crash or affinity or spins or restarts_lose or restarts_of_a_Linux",
         "linux": "examples or a_reboot or panic_with or triple or 8_CPUs or timer_sleeps",
         "machines": "any_number and (1- or 8-) or told_so or trims or Linux_guests or cannot_be_reached",
-        "probes": "",
+        "probes": "what_a_VM or together",
         "report": "",
         "state": "",
         "vmx": "",

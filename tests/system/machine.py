@@ -83,6 +83,10 @@ ARCHS = {
 }  # fmt: skip
 THIS = ARCHS[ARCH]
 BOARD, CPU, CONSOLE, KERNEL = THIS.board, THIS.cpus[0], THIS.console, THIS.kernel
+# For tests that want a thread for each CPU. QEMU's first one must not run x86_64 guests then, while others use XRSTOR:
+# docs/testing.md.
+THREADS = "tcg,thread=multi"
+FIRST = 1 if ARCH == "x86_64" else 0
 # How much longer than on an idle machine of our time things may take.
 PATIENCE = float(os.environ.get("BULKHEAD_PATIENCE", "1"))
 

@@ -4,13 +4,13 @@
 import re
 
 import pytest
-from machine import ARCH, COMPLAINTS, CPU, THIS, linux, tiny
+from machine import ARCH, COMPLAINTS, CPU, FIRST, THIS, THREADS, linux, tiny
 
 
 def run_probe(boot, program, cpus, machine_cpu, seconds=120):
     vms = [tiny(program, program, cpus=cpus), tiny("witness")]
     # None of them uses XRSTOR: docs/testing.md.
-    m = boot(vms, cpu=machine_cpu, append="idle=shell console=all", accel="tcg,thread=multi")
+    m = boot(vms, cpu=machine_cpu, append="idle=shell console=all", accel=THREADS)
     m.wait_all([r"small: up", rf"{program} +\| (\d+) passed, (\d+) failed"], seconds)
     failures = re.findall(r"\| FAIL .*", m.seen())
     assert not failures, "\n".join(failures)
@@ -55,13 +55,11 @@ if ARCH == "x86_64":  # aarch64 has its own in test_probes.py
 
 
 def test_all_hostile_guests_at_once_do_not_disturb_a_Linux_guest(boot):
-    m = boot(
-        [linux("victim")] + [tiny(p, p, cpus=2) for p in ("calls", "sysregs", "interrupts")] + [tiny("memory", "memory")],
-        append="idle=shell",
-    )
-    m.wait_all(
-        [r"victim is up: 2 CPUs online"] + [rf"{p} *\| \d+ passed, \d+ failed" for p in ("calls", "sysregs", "interrupts", "memory")], 240
-    )
+    hostile = {"calls": 2, "sysregs": 2, "interrupts": 2, "memory": 1}
+    sched = {"affinity": [FIRST, FIRST + 1]}
+    vms = [linux("victim", sched=sched)] + [tiny(p, p, cpus=cpus, sched=sched) for p, cpus in hostile.items()]
+    m = boot(vms, smp=FIRST + 2, append="idle=shell", accel=THREADS)
+    m.wait_all([r"victim is up: 2 CPUs online"] + [rf"{p} *\| \d+ passed, \d+ failed" for p in hostile], 240)
     failures = re.findall(r"\| FAIL .*", m.seen())
     assert not failures, "\n".join(failures)
     status, out = m.in_guest("victim", "nproc; dmesg")

@@ -4,7 +4,7 @@
 import re
 
 import pytest
-from machine import ARCH, BOARD, tiny
+from machine import ARCH, BOARD, FIRST, THREADS, tiny
 
 # Those of tests/guest/common/probes, then each architecture's.
 PROBES = ("storm", "power", "code", "clocks", "switches") + {
@@ -39,9 +39,6 @@ MACHINES = {
 }[ARCH]
 
 
-# With a thread for each CPU, QEMU's first one must not run x86_64 guests while others use XRSTOR: docs/testing.md.
-FIRST = 1 if ARCH == "x86_64" else 0
-THREADS = "tcg,thread=multi"
 
 
 def pinned(name, program, cpus, smp, first=FIRST):
