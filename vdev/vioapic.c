@@ -58,7 +58,7 @@ static u32 send(struct vioapic *io, u32 pin) {
         .logical = *e & ENTRY_LOGICAL,
         .level = level,
     };
-    if (level && (message.mode == VLAPIC_FIXED || message.mode == VLAPIC_LOWEST))
+    if (level && (message.mode == VLAPIC_FIXED || message.mode == VLAPIC_LOWEST) && vlapic_takes(io->dev.vm, &message))
         *e |= ENTRY_REMOTE_IRR;
     return vlapic_send(io->dev.vm, &message);
 }

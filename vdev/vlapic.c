@@ -76,14 +76,20 @@ static u32 targets_of(struct vlapic_vm *all, const struct vlapic_message *m) {
     return set;
 }
 
+// Those of a set that take vectors at all.
+static u32 able_of(const struct vlapic_vm *all, u32 set) {
+    u32 able = 0;
+    for (; set; set &= set - 1) {
+        const struct vlapic *l = &all->lapic[__builtin_ctz(set)];
+        if (vlapic_enabled(l) && (atomic_load_explicit(&l->svr, memory_order_relaxed) & SVR_ENABLE))
+            able |= set & -set;
+    }
+    return able;
+}
+
 // Lowest priority: whoever can take it, in turn (11.6.2.4 leaves the choice to the chipset).
 static u32 arbitrate(struct vlapic_vm *all, u32 set) {
-    u32 able = 0;
-    for (u32 m = set; m; m &= m - 1) {
-        const struct vlapic *l = &all->lapic[__builtin_ctz(m)];
-        if (vlapic_enabled(l) && (atomic_load_explicit(&l->svr, memory_order_relaxed) & SVR_ENABLE))
-            able |= m & -m;
-    }
+    const u32 able = able_of(all, set);
     if (!able)
         return 0;
     const u32 from = atomic_fetch_add_explicit(&all->arbiter, 1, memory_order_relaxed) % all->count;
@@ -113,6 +119,11 @@ static u32 deliver(struct vlapic_vm *all, u32 set, const struct vlapic_message *
 u32 vlapic_send(struct vm *vm, const struct vlapic_message *m) {
     struct vlapic_vm *all = lapics_of(vm);
     return deliver(all, targets_of(all, m), m);
+}
+
+bool vlapic_takes(struct vm *vm, const struct vlapic_message *m) {
+    struct vlapic_vm *all = lapics_of(vm);
+    return m->vector >= VECTOR_MIN && able_of(all, targets_of(all, m));
 }
 
 void vlapic_kick(struct vm *vm, u32 vcpus, const struct vcpu *self) {

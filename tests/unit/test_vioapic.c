@@ -97,6 +97,23 @@ static void a_level_comes_again_after_its_end(void **state) {
     assert_int_equal(io_get(0x10 + 2 * PIN), IO_LEVEL | 0x55);
 }
 
+// 82093AA, 3.2.4: the remote IRR is set when a local APIC accepts the interrupt. One that nobody has accepted has
+// nobody who would end it.
+static void a_level_that_nobody_takes_is_not_in_service(void **state) {
+    (void)state;
+    route(PIN, IO_LEVEL | 0x55, 9); // no such APIC
+    irqchip_set(&vm, PIN, true);
+    assert_int_equal(io_get(0x10 + 2 * PIN), IO_LEVEL | 0x55);
+    put_by(3, SVR, 0xff); // off
+    route(PIN, IO_LEVEL | 0x55, 3);
+    assert_int_equal(io_get(0x10 + 2 * PIN), IO_LEVEL | 0x55);
+    route(PIN, IO_LEVEL | 0x5, 2); // no vector
+    assert_int_equal(io_get(0x10 + 2 * PIN), IO_LEVEL | 0x5);
+    route(PIN, IO_LEVEL | 0x55, 2);
+    assert_int_equal(io_get(0x10 + 2 * PIN), IO_LEVEL | IO_REMOTE_IRR | 0x55);
+    take(2, 0x55);
+}
+
 static void an_edge_vector_takes_the_level_mark_off(void **state) {
     (void)state;
     route(PIN, IO_LEVEL | 0x55, 2);
@@ -151,6 +168,7 @@ int main(void) {
         T(an_edge_is_an_interrupt),
         T(an_edge_waits_behind_a_mask_while_the_line_is_up),
         T(a_level_comes_again_after_its_end),
+        T(a_level_that_nobody_takes_is_not_in_service),
         T(an_edge_vector_takes_the_level_mark_off),
         T(a_pin_may_send_nmis_and_to_sets),
         T(what_is_going_on_can_be_described),
