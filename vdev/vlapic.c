@@ -202,10 +202,14 @@ static s32 highest_request(const struct vlapic *l) {
     return -1;
 }
 
+void vlapic_look(struct vlapic *l) {
+    l->pending = highest_request(l);
+}
+
 static void serve(struct vlapic *l, u32 vector) {
     l->isr[vector / 64] |= bit_of(vector);
     l->in_service = vector; // it was above everything that is
-    l->pending = highest_request(l);
+    vlapic_look(l);
 }
 
 void vlapic_accept(struct vlapic *l, u32 vector) {
@@ -244,7 +248,7 @@ static void vlapic_flush(struct vcpu *v) {
         if (!(l->lvt[LVT_ERROR] & LVT_MASKED) && (l->lvt[LVT_ERROR] & 0xff) >= VECTOR_MIN)
             vlapic_post_self(l, l->lvt[LVT_ERROR] & 0xff);
     }
-    l->pending = highest_request(l);
+    vlapic_look(l);
 }
 
 static bool vlapic_ready(struct vcpu *v) {

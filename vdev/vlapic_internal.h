@@ -74,6 +74,8 @@ static inline s32 vectors_highest(const u64 *set) {
 [[nodiscard]] bool vlapic_post(struct vlapic *l, u32 vector, bool level);
 // The same by the vCPU itself, which looks at it before it goes back in.
 void vlapic_post_self(struct vlapic *l, u32 vector);
+// Brings vlapic_pending() up to date. The vCPU itself.
+void vlapic_look(struct vlapic *l);
 // Would anybody accept the message, a fixed or lowest priority one? Any.
 [[nodiscard]] bool vlapic_takes(struct vm *vm, const struct vlapic_message *message);
 void vlapic_reset_registers(struct vlapic *l);

@@ -121,6 +121,7 @@ void vlapic_timer_mode_changes(struct vlapic *l, u32 lvt) {
     if (is_due(l)) {
         timer_cancel(&l->timer);
         fired(&l->timer);
+        vlapic_look(l); // we may be in arch_vcpu_run, and nobody kicks himself
     }
     if (((l->lvt[LVT_TIMER] ^ lvt) & LVT_TIMER_MODE) &&
         (mode(l) == LVT_DEADLINE || (lvt & LVT_TIMER_MODE) == LVT_DEADLINE)) {

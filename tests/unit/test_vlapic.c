@@ -462,6 +462,20 @@ static void what_came_due_while_masked_stays_unsaid_though_our_own_timer_is_late
     take(0, 0x31); // and what was not masked then is said
 }
 
+// Where the guest came out nobody flushes before it goes back in.
+static void what_came_due_is_pending_at_once_when_its_settings_change(void **state) {
+    (void)state;
+    u64 value = MASKED | 0x31;
+    go_x2(0);
+    assert_int_equal(x2_put(0, DIVIDE, BY_1), 0);
+    assert_int_equal(x2_put(0, LVT_TIMER, 0x31), 0);
+    assert_int_equal(x2_put(0, INITIAL, 1000), 0);
+    cpu_self()->arch.timer_deadline_ns = 0; // the machine's alarm does not come yet
+    host_advance(2000);
+    assert_true(vlapic_msr_try(&vcpus[0], 0x832, true, &value));
+    assert_int_equal(vlapic_pending(lapic(0)), 0x31);
+}
+
 static void a_one_shot_timer_counts_down_and_fires_once(void **state) {
     (void)state;
     put(DIVIDE, BY_1);
@@ -664,6 +678,7 @@ int main(void) {
         T(self_ipi_register_posts),
         T(what_concerns_others_is_left_to_the_core),
         T(what_came_due_while_masked_stays_unsaid_though_our_own_timer_is_late),
+        T(what_came_due_is_pending_at_once_when_its_settings_change),
         T(a_one_shot_timer_counts_down_and_fires_once),
         T(the_divider_divides),
         T(a_periodic_timer_goes_on),
