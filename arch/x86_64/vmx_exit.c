@@ -79,10 +79,14 @@ static bool load_pdptes(struct vcpu *v) {
     return true;
 }
 
+static bool in_64_bit_code(const struct vcpu *v) {
+    return (vmx_get(v, GUEST_EFER) & EFER_LMA) && (vmcs_read(VMCS_GUEST_RIGHTS + 2 * SEG_CS) & BIT(13));
+}
+
 static bool cr0_valid(struct vcpu *v, u64 value, bool starts_paging, u64 efer, u64 cr4) {
     if (value >> 32 || ((value & CR0_PG) && !(value & CR0_PE)) || ((value & CR0_NW) && !(value & CR0_CD)))
         return false;
-    if (!(value & CR0_PG) && (cr4 & CR4_PCIDE))
+    if (!(value & CR0_PG) && ((cr4 & CR4_PCIDE) || in_64_bit_code(v)))
         return false;
     if (!starts_paging)
         return true;
@@ -130,6 +134,8 @@ static bool exit_cr(struct vcpu *v) {
         guest_step(v);
         return true;
     }
+    if (!in_64_bit_code(v))
+        value = (u32)value;
     if (cr == 4)
         return exit_cr4(v, value);
     write_cr0(v, value);
