@@ -239,20 +239,26 @@ bool vlapic_eoi(struct vlapic *l) {
     return true;
 }
 
+// Errors are an interrupt of our own.
+static void errors_look(struct vlapic *l) {
+    if (likely(!atomic_load_explicit(&l->errors_received, memory_order_relaxed)))
+        return;
+    l->errors |= atomic_exchange_explicit(&l->errors_received, 0, memory_order_relaxed);
+    if (!(l->lvt[LVT_ERROR] & LVT_MASKED) && (l->lvt[LVT_ERROR] & 0xff) >= VECTOR_MIN)
+        vlapic_post_self(l, l->lvt[LVT_ERROR] & 0xff);
+}
+
 static void vlapic_flush(struct vcpu *v) {
     struct vlapic *l = vlapic_of(v);
     // Acquire, pairs with the release in mark(): what is raised from here on marks again.
     (void)atomic_exchange_explicit(&v->irq_work, 0, memory_order_acquire);
-    if (unlikely(atomic_load_explicit(&l->errors_received, memory_order_relaxed))) {
-        l->errors |= atomic_exchange_explicit(&l->errors_received, 0, memory_order_relaxed);
-        if (!(l->lvt[LVT_ERROR] & LVT_MASKED) && (l->lvt[LVT_ERROR] & 0xff) >= VECTOR_MIN)
-            vlapic_post_self(l, l->lvt[LVT_ERROR] & 0xff);
-    }
+    errors_look(l);
     vlapic_look(l);
 }
 
 static bool vlapic_ready(struct vcpu *v) {
-    const struct vlapic *l = vlapic_of(v);
+    struct vlapic *l = vlapic_of(v);
+    errors_look(l);
     const s32 vector = highest_request(l);
     if (vlapic_nmi_pending(l) && atomic_load_explicit(&l->nmi_able, memory_order_relaxed))
         return true;

@@ -146,6 +146,22 @@ static void an_illegal_vector_is_an_error(void **state) {
     assert_int_equal(get(ESR), 0);
 }
 
+static void an_error_wakes_who_waits_for_interrupts(void **state) {
+    (void)state;
+    const struct vlapic_message m = {.dest = 0, .vector = 3};
+    put(LVT_ERROR, 0xe0);
+    assert_int_equal(next(0), -1);
+    vlapic_halt(&vcpus[0], true, true);
+    vlapic_kick(&vm, vlapic_send(&vm, &m), NULL);
+    assert_int_equal(kicks[0], 1);
+    assert_true(vlapic_ops.ready(&vcpus[0]));
+    take(0, 0xe0);
+    put(LVT_ERROR, MASKED | 0xe0);
+    put(EOI, 0);
+    vlapic_kick(&vm, vlapic_send(&vm, &m), NULL);
+    assert_false(vlapic_ops.ready(&vcpus[0]));
+}
+
 static void a_software_disabled_apic_takes_no_vector_and_masks_its_own(void **state) {
     (void)state;
     put(LVT_TIMER, 0x40);
@@ -660,6 +676,7 @@ int main(void) {
         T(the_task_priority_holds_interrupts_back),
         T(every_vector_finds_its_bit),
         T(an_illegal_vector_is_an_error),
+        T(an_error_wakes_who_waits_for_interrupts),
         T(a_software_disabled_apic_takes_no_vector_and_masks_its_own),
         T(physical_destinations_and_shorthands),
         T(logical_destinations_flat),
