@@ -45,7 +45,7 @@ ALSO = {
         "probes": "what_a_VM or together",
         "report": "",
         "state": "",
-        "vmx": "",
+        "vmx": "not 2",  # vCPUs
         "x86_cpu": "",
         "x86_guests": "not 4_GiB",
     },
