@@ -163,7 +163,7 @@ fetch_guests() { # architecture
         done
         mv "$guests/busybox.part" "$guests/busybox"
     fi
-    made_of=$(cat "$guests/busybox" scripts/mkinitrd.py scripts/guest/init | sha256sum)
+    made_of=$(cat "$guests/busybox" scripts/mkinitrd.py scripts/guest/* | sha256sum)
     if [ ! -e "$guests/debian/initrd.gz" ] || [ "$(cat "$guests/initrd.made-of" 2>/dev/null)" != "$made_of" ]; then
         say "packing the guests' initrd"
         /usr/bin/python3 scripts/mkinitrd.py "$guests/busybox" "$guests/debian/initrd.gz"

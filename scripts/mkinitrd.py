@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""mkinitrd.py BUSYBOX OUT.gz: packs busybox and scripts/guest/init as an initrd.
+"""mkinitrd.py BUSYBOX OUT.gz: packs busybox and the files of scripts/guest as an initrd.
 
 Needs no root for the device node, and the same input gives the same bytes."""
 
@@ -10,7 +10,7 @@ import stat
 import sys
 
 GUEST = os.path.join(os.path.dirname(os.path.abspath(__file__)), "guest")
-DIRECTORIES = ("bin", "sbin", "usr", "usr/bin", "usr/sbin", "dev", "proc", "sys", "tmp", "root")
+DIRECTORIES = ("bin", "sbin", "usr", "usr/bin", "usr/sbin", "dev", "etc", "proc", "sys", "tmp", "root")
 
 
 class Archive:
@@ -56,6 +56,9 @@ def main():
     archive.add("bin/busybox", stat.S_IFREG | 0o755, read(busybox))
     archive.add("bin/sh", stat.S_IFLNK | 0o777, b"busybox")
     archive.add("init", stat.S_IFREG | 0o755, read(os.path.join(GUEST, "init")))
+    archive.add("etc/profile", stat.S_IFREG | 0o644, read(os.path.join(GUEST, "profile")))
+    for name in ("poweroff", "reboot", "halt"):
+        archive.add("sbin/" + name, stat.S_IFREG | 0o755, read(os.path.join(GUEST, "poweroff")))
     with open(out + ".new", "wb") as file:
         file.write(gzip.compress(archive.finish(), 9, mtime=0))
     os.replace(out + ".new", out)
