@@ -80,11 +80,11 @@ def test_a_reboot_in_a_guest_restarts_it_while_the_other_goes_on(pair):
 
 
 def test_a_Ctrl_C_does_not_keep_a_shell_from_its_profile(pair):
-    """As process 1 starts it, but so slowly that the Ctrl-C surely comes before the profile is read."""
-    pair.in_guest("linux-a", "echo 'echo slow; sleep 2; . /etc/profile' >/tmp/slow")
-    pair.send("stty -isig; ENV=/tmp/slow sh\r")
-    pair.wait(r"slow\r*\n")
-    pair.send("\x03")
+    """As process 1 starts it, but with the profile only read when a line has come, which begins with the Ctrl-C."""
+    pair.in_guest("linux-a", "echo 'echo waits; read -r line; . /etc/profile' >/tmp/waits")
+    pair.send("stty -isig; ENV=/tmp/waits sh\r")
+    pair.wait(r"waits\r*\n")
+    pair.send("\x03\r")
     assert pair.in_guest("linux-a", "alias reboot") == (0, "reboot='/sbin/reboot'")
     pair.send("exit\r")
 
