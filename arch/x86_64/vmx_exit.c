@@ -79,8 +79,10 @@ static bool load_pdptes(struct vcpu *v) {
     return true;
 }
 
-static bool in_64_bit_code(const struct vcpu *v) {
-    return (vmx_get(v, GUEST_EFER) & EFER_LMA) && (vmcs_read(VMCS_GUEST_RIGHTS + 2 * SEG_CS) & BIT(13));
+static bool in_64_bit_code(struct vcpu *v) {
+    struct x86_mode mode;
+    virt->mode(v, &mode);
+    return mode.code_bits == 64;
 }
 
 static bool cr0_valid(struct vcpu *v, u64 value, bool starts_paging, u64 efer, u64 cr4) {
